@@ -1,0 +1,58 @@
+"""Extensions and their flags; everything else is in pyproject.toml.
+
+WINIT_NO_EXTENSIONS=1  install without them: winit then runs on its slow NumPy engine
+WINIT_SANITIZE=1       build with the address and undefined-behaviour sanitizers
+WINIT_DEBUG=1          build without optimisation, with debug symbols
+"""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
+
+KERNELS = "src/winit/_kernels"
+
+# Every product and sum of the sampling kernels is rounded on its own, so contraction to fused multiply-adds is off.
+# Without errno and traps a square root and a selection are single vector operations; neither flag changes a value.
+FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+LINK_FLAGS = []
+if sys.platform == "win32":
+    FLAGS = ["/O2", "/fp:precise", "/std:c11"]
+if os.environ.get("WINIT_DEBUG") == "1":
+    FLAGS += ["-O0", "-g", "-UNDEBUG"]
+if os.environ.get("WINIT_SANITIZE") == "1":
+    FLAGS += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    LINK_FLAGS += ["-fsanitize=address,undefined"]
+
+
+class BuildExtensions(build_ext):
+    def run(self):
+        try:
+            super().run()
+        except (CCompilerError, ExecError, PlatformError) as error:
+            raise SystemExit(
+                f"winit: building its C extensions failed ({error}).\n"
+                "They need a C compiler and Python's headers: on Debian and Ubuntu `apt install gcc python3-dev`, on "
+                "Fedora `dnf install gcc python3-devel`, on macOS `xcode-select --install`.\n"
+                "WINIT_NO_EXTENSIONS=1 installs winit without them; the NumPy engine that is left is some hundred "
+                "times slower."
+            ) from error
+
+
+extensions = [
+    Extension(
+        "winit._kernels.sample",
+        sources=[f"{KERNELS}/sample.pyx"] + [f"{KERNELS}/sample_{isa}.c" for isa in ("plain", "avx2", "avx512")],
+        depends=[f"{KERNELS}/{name}.h" for name in ("sample", "sample_table", "philox", "approx", "coefficients")],
+        include_dirs=[KERNELS],
+        extra_compile_args=FLAGS,
+        extra_link_args=LINK_FLAGS,
+    )
+]
+
+setup(
+    ext_modules=[] if os.environ.get("WINIT_NO_EXTENSIONS") == "1" else extensions,
+    cmdclass={"build_ext": BuildExtensions},
+)

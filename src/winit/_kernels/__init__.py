@@ -1,0 +1,115 @@
+"""Engines: the range kernels behind one contract, and which of them is in use.
+
+The contract. An engine is a module that offers
+
+    Fill(isa, law, dtype, key, params, dest, start, steps, scale=None)   one law of one stream, bound to a destination
+    Fill.run(lo, hi)      fill the destination's elements lo..hi, counted in its row-major order
+    words(isa, key, tag, lo, hi, dest)                                   the raw stream
+    instruction_sets()    the builds it can run here, widest last
+
+law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers (winit.laws),
+already rounded to its arithmetic type; dest is a writable buffer (half types as uint16), each axis of which advances
+the global flat index by its entry in steps, from start on. run is pure: disjoint ranges may run in any order, in any
+threads, and any engine on any instruction set writes the same bytes. Kernels check nothing that winit.fill has
+checked, and know no scheme.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType, TracebackType
+from typing import Any
+
+from winit._kernels import reference
+
+try:
+    from winit._kernels import sample
+except ImportError:  # installed with WINIT_NO_EXTENSIONS=1
+    sample = None  # type: ignore[assignment]
+
+__all__ = ["DTYPES", "LAWS", "engines", "in_use", "use_engine"]
+
+LAWS = ("constant", "uniform", "normal", "truncated_normal")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+_ENGINES: dict[str, ModuleType | None] = {"cython": sample, "reference": reference}
+_in_use: tuple[str, Any, str]
+
+
+def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
+    if name not in _ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(map(repr, _ENGINES))}, not {name!r}")
+    module = _ENGINES[name]
+    if module is None:
+        raise ValueError(
+            "engine 'cython' is not installed: this winit was installed with WINIT_NO_EXTENSIONS=1; "
+            "install it again without, on a machine with a C compiler"
+        )
+    present = module.instruction_sets()
+    if isa is not None and isa not in present:
+        raise ValueError(f"engine {name!r} runs on {', '.join(map(repr, present))} here, not on {isa!r}")
+    return name, module, isa or present[-1]
+
+
+class use_engine:  # noqa: N801
+    """Choose the engine, and with `isa` its instruction set, from here on or for the length of a with block.
+
+    It changes no value, only the time that values take. The choice is the process's, not a thread's.
+
+    Parameters
+    ----------
+    name : "cython" (default where installed) or "reference".
+    isa : None (the widest present), "baseline", "avx2" or "avx512".
+
+    Raises
+    ------
+    ValueError : an engine or instruction set that is not present.
+
+    >>> import winit
+    >>> with winit.use_engine("reference"):
+    ...     slow = winit.draw(winit.normal(), 3, seed=0)
+    >>> bool((slow == winit.draw(winit.normal(), 3, seed=0)).all())
+    True
+    """
+
+    def __init__(self, name: str, isa: str | None = None) -> None:
+        global _in_use
+        self._before = _in_use
+        _in_use = _select(name, isa)
+
+    def __enter__(self) -> use_engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _in_use
+        _in_use = self._before
+
+
+def in_use() -> tuple[str, Any, str]:
+    """Return (engine name, module, instruction set)."""
+    return _in_use
+
+
+def engines() -> dict[str, dict[str, Any]]:
+    """Tell which engines are present, on which instruction sets, and which is in use.
+
+    Returns
+    -------
+    dict : engine name -> {"present": bool, "instruction_sets": tuple of str, "in_use": None or the instruction set}.
+
+    >>> import winit
+    >>> winit.engines()["reference"]["instruction_sets"]
+    ('baseline',)
+    """
+    return {
+        name: {
+            "present": module is not None,
+            "instruction_sets": () if module is None else module.instruction_sets(),
+            "in_use": _in_use[2] if _in_use[0] == name else None,
+        }
+        for name, module in _ENGINES.items()
+    }
+
+
+_in_use = _select("reference" if sample is None else "cython", None)

@@ -1,0 +1,323 @@
+/* The point functions of stream version 1: words in, one value out. C99 and C++, no libm but sqrt, no Python.
+ *
+ *   winit_neg2log_*     -2 ln u          winit_normal_pair_*   Box-Muller: two words (or 53-bit integers), two normals
+ *   winit_sincos_*      of turns         winit_quantile_*      z with Phi(-z) = t, for t in (0, 1/2]
+ *   winit_uniform_*  winit_truncated_*   winit_round_*         float32 to float16 and bfloat16, nearest even
+ *
+ * Every function is a straight line of + - * / sqrt and integer operations, each rounded on its own: compile with
+ * -ffp-contract=off and without -ffast-math, else the bits are not those of the stream. Branches are selections, so
+ * that a compiler can vectorise a loop over any of them. Errors are stated in docs/streams.md and tested. */
+#ifndef WINIT_APPROX_H
+#define WINIT_APPROX_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "coefficients.h"
+
+#ifdef __FAST_MATH__
+#error "winit: -ffast-math changes the values of the stream; compile this file without it"
+#endif
+
+static inline uint32_t winit_bits_f32(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
+static inline float winit_float_f32(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
+static inline uint64_t winit_bits_f64(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
+static inline double winit_float_f64(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
+
+/* ---- float32 ---------------------------------------------------------------------------------------------------- */
+
+/* -2 ln((1 + f) 2^-e) for f in [-1/2, 0] and e >= 0. Both terms are positive, so nothing cancels. 2 ln 2 as one float
+ * is off by 3e-9 of itself, which does not show beside the rounding of the product. Long polynomials are summed as
+ * their even and odd powers: two chains of half the latency, 10 to 20% of a whole fill. */
+static inline float winit_neg2log_parts_f32(float f, float e)
+{
+    const float f2 = f * f;
+    float even = WINIT_LOG_F32_8, odd = WINIT_LOG_F32_7;
+    even = even * f2 + WINIT_LOG_F32_6;
+    odd = odd * f2 + WINIT_LOG_F32_5;
+    even = even * f2 + WINIT_LOG_F32_4;
+    odd = odd * f2 + WINIT_LOG_F32_3;
+    even = even * f2 + WINIT_LOG_F32_2;
+    odd = odd * f2 + WINIT_LOG_F32_1;
+    even = even * f2 + WINIT_LOG_F32_0;
+    return f * (even + odd * f) + e * WINIT_TWO_LN2_F32_0;
+}
+
+/* -2 ln((a + 1/2) 2^-32). In the upper half u - 1 is taken from the complement of the integer: u itself, rounded to
+ * float32, has lost it. */
+static inline float winit_neg2log_word_f32(uint32_t a)
+{
+    const uint32_t upper = 0u - (a >> 31);
+    const float y = (float)(int32_t)(a ^ upper) + 0.5f;
+    const uint32_t bits = winit_bits_f32(y);
+    const float f_lower = winit_float_f32((bits & 0x007FFFFFu) | 0x3F000000u) - 1.0f;
+    const float f_upper = y * -0x1p-32f;
+    const float f = winit_float_f32((winit_bits_f32(f_upper) & upper) | (winit_bits_f32(f_lower) & ~upper));
+    const int32_t e = (int32_t)((158u - (bits >> 23)) & ~upper);
+    return winit_neg2log_parts_f32(f, (float)e);
+}
+
+/* sin and cos of pi/2 y, y in [-1, 1]. */
+static inline void winit_sincos_f32(float y, float *sine, float *cosine)
+{
+    const float y2 = y * y;
+    float s = WINIT_SIN_F32_4, c = WINIT_COS_F32_5;
+    c = c * y2 + WINIT_COS_F32_4;
+    s = s * y2 + WINIT_SIN_F32_3;
+    s = s * y2 + WINIT_SIN_F32_2;
+    s = s * y2 + WINIT_SIN_F32_1;
+    s = s * y2 + WINIT_SIN_F32_0;
+    c = c * y2 + WINIT_COS_F32_3;
+    c = c * y2 + WINIT_COS_F32_2;
+    c = c * y2 + WINIT_COS_F32_1;
+    c = c * y2 + WINIT_COS_F32_0;
+    *sine = y * s;
+    *cosine = c;
+}
+
+/* z = (r cos t, r sin t), r = sqrt(-2 ln((a + 1/2) 2^-32)), t = 2 pi b 2^-32. The angle is reduced to a quarter turn
+ * either way in integers, exactly; the half turn that this takes off is the sign of r. */
+static inline void winit_normal_pair_f32(uint32_t a, uint32_t b, float *z0, float *z1)
+{
+    const uint32_t sign = (b + 0x40000000u) & 0x80000000u;
+    const float y = (float)(int32_t)(b << 1) * 0x1p-31f;
+    const float r = winit_float_f32(winit_bits_f32(sqrtf(winit_neg2log_word_f32(a))) ^ sign);
+    float s, c;
+    winit_sincos_f32(y, &s, &c);
+    *z0 = r * c;
+    *z1 = r * s;
+}
+
+static inline float winit_uniform_f32(uint32_t w, float low, float span, float cap)
+{
+    const float v = low + span * ((float)(int32_t)(w >> 8) * 0x1p-24f);
+    return v < cap ? v : cap;
+}
+
+/* z >= 0 with Phi(-z) = t, t in (0, 1/2] and at least 1e-40. With far = 0 the caller knows that t >= 0.00107
+ * (z <= 3.07) and the second set of coefficients is left out: the value is the same. */
+static inline float winit_quantile_f32(float t, int far)
+{
+    const uint32_t tiny = 0u - (uint32_t)(t < 0x1p-126f); /* subnormal: scale, so that the exponent can be read */
+    const float scaled = far ? winit_float_f32((winit_bits_f32(t * 0x1p32f) & tiny) | (winit_bits_f32(t) & ~tiny)) : t;
+    const uint32_t bits = winit_bits_f32(scaled);
+    const float f = winit_float_f32((bits & 0x007FFFFFu) | 0x3F000000u) - 1.0f;
+    const int32_t e = 126 - (int32_t)(bits >> 23) + (far ? (int32_t)(tiny & 32u) : 0);
+    const float s = sqrtf(winit_neg2log_parts_f32(f, (float)e));
+    const int beyond = far && s > WINIT_QUANTILE_SPLIT_F32_0;
+#define WINIT_PICK(i) (beyond ? WINIT_QUANTILE1_F32_##i : WINIT_QUANTILE0_F32_##i)
+    const float x = s - (beyond ? WINIT_QUANTILE_SHIFT_F32_1 : WINIT_QUANTILE_SHIFT_F32_0);
+    const float x2 = x * x;
+    float even = WINIT_PICK(10), odd = WINIT_PICK(9);
+    even = even * x2 + WINIT_PICK(8);
+    odd = odd * x2 + WINIT_PICK(7);
+    even = even * x2 + WINIT_PICK(6);
+    odd = odd * x2 + WINIT_PICK(5);
+    even = even * x2 + WINIT_PICK(4);
+    odd = odd * x2 + WINIT_PICK(3);
+    even = even * x2 + WINIT_PICK(2);
+    odd = odd * x2 + WINIT_PICK(1);
+    even = even * x2 + WINIT_PICK(0);
+#undef WINIT_PICK
+    return even + odd * x;
+}
+
+/* The standard truncated normal of a 24-bit integer n, held to [low, high]. Below `threshold` the mass is counted from
+ * the left end (below = Phi(low)), from there on from the right (above = Phi(-high)); step = (Phi(high) - Phi(low))
+ * 2^-24. Either way t <= 1/2 and nothing cancels. */
+static inline float winit_truncated_f32(uint32_t n, float low, float high, float below, float above, float step,
+                                        uint32_t threshold, int far)
+{
+    const int left = n < threshold;
+    const float m = (float)(int32_t)(left ? n : 0xFFFFFFu - n) + 0.5f;
+    const float t = (left ? below : above) + m * step;
+    const float q = winit_quantile_f32(t, far);
+    float z = left ? -q : q;
+    z = z < low ? low : z;
+    return z > high ? high : z;
+}
+
+/* ---- float64: k is a 53-bit integer ----------------------------------------------------------------------------- */
+
+static inline uint64_t winit_k53(uint64_t first_word, uint64_t second_word)
+{
+    return (second_word << 32 | first_word) >> 11;
+}
+
+/* The conversions below write an integer under the exponent of 2^52 (or 2^84, for a high word) and take that power
+ * away. They are exact, like a cast, and unlike it every instruction set has the operations in vector form. */
+static inline double winit_int52_f64(uint64_t k) /* 0 <= k < 2^52 */
+{
+    return winit_float_f64(k | 0x4330000000000000u) - 0x1p52;
+}
+
+static inline double winit_int53_f64(uint64_t k) /* 0 <= k < 2^53 */
+{
+    const double high = winit_float_f64(k >> 32 | 0x4530000000000000u) - 0x1p84;
+    return high + winit_int52_f64(k & 0xFFFFFFFFu);
+}
+
+static inline double winit_neg2log_parts_f64(double f, double e)
+{
+    const double f2 = f * f;
+    double even = WINIT_LOG_F64_18, odd = WINIT_LOG_F64_19;
+    even = even * f2 + WINIT_LOG_F64_16;
+    odd = odd * f2 + WINIT_LOG_F64_17;
+    even = even * f2 + WINIT_LOG_F64_14;
+    odd = odd * f2 + WINIT_LOG_F64_15;
+    even = even * f2 + WINIT_LOG_F64_12;
+    odd = odd * f2 + WINIT_LOG_F64_13;
+    even = even * f2 + WINIT_LOG_F64_10;
+    odd = odd * f2 + WINIT_LOG_F64_11;
+    even = even * f2 + WINIT_LOG_F64_8;
+    odd = odd * f2 + WINIT_LOG_F64_9;
+    even = even * f2 + WINIT_LOG_F64_6;
+    odd = odd * f2 + WINIT_LOG_F64_7;
+    even = even * f2 + WINIT_LOG_F64_4;
+    odd = odd * f2 + WINIT_LOG_F64_5;
+    even = even * f2 + WINIT_LOG_F64_2;
+    odd = odd * f2 + WINIT_LOG_F64_3;
+    even = even * f2 + WINIT_LOG_F64_0;
+    odd = odd * f2 + WINIT_LOG_F64_1;
+    return e * WINIT_TWO_LN2_F64_0 + (f * (even + odd * f) + e * WINIT_TWO_LN2_F64_1);
+}
+
+/* -2 ln((k + 1/2) 2^-53) */
+static inline double winit_neg2log_k53_f64(uint64_t k)
+{
+    const uint64_t upper = 0u - (k >> 52);
+    const double y = winit_int52_f64((k ^ upper) & 0x000FFFFFFFFFFFFFu) + 0.5;
+    const uint64_t bits = winit_bits_f64(y);
+    const double f_lower = winit_float_f64((bits & 0x000FFFFFFFFFFFFFu) | 0x3FE0000000000000u) - 1.0;
+    const double f_upper = y * -0x1p-53;
+    const double f = winit_float_f64((winit_bits_f64(f_upper) & upper) | (winit_bits_f64(f_lower) & ~upper));
+    const uint64_t e = (1075u - (bits >> 52)) & ~upper;
+    return winit_neg2log_parts_f64(f, winit_int52_f64(e));
+}
+
+static inline void winit_sincos_f64(double y, double *sine, double *cosine)
+{
+    const double y2 = y * y;
+    double s = WINIT_SIN_F64_8, c = WINIT_COS_F64_9;
+    s = s * y2 + WINIT_SIN_F64_7;
+    s = s * y2 + WINIT_SIN_F64_6;
+    s = s * y2 + WINIT_SIN_F64_5;
+    s = s * y2 + WINIT_SIN_F64_4;
+    s = s * y2 + WINIT_SIN_F64_3;
+    s = s * y2 + WINIT_SIN_F64_2;
+    s = s * y2 + WINIT_SIN_F64_1;
+    s = s * y2 + WINIT_SIN_F64_0;
+    c = c * y2 + WINIT_COS_F64_8;
+    c = c * y2 + WINIT_COS_F64_7;
+    c = c * y2 + WINIT_COS_F64_6;
+    c = c * y2 + WINIT_COS_F64_5;
+    c = c * y2 + WINIT_COS_F64_4;
+    c = c * y2 + WINIT_COS_F64_3;
+    c = c * y2 + WINIT_COS_F64_2;
+    c = c * y2 + WINIT_COS_F64_1;
+    c = c * y2 + WINIT_COS_F64_0;
+    *sine = y * s;
+    *cosine = c;
+}
+
+/* As winit_normal_pair_f32, of two 53-bit integers. */
+static inline void winit_normal_pair_f64(uint64_t a, uint64_t b, double *z0, double *z1)
+{
+    const uint64_t sign = (b + 0x0008000000000000u) << 11 & 0x8000000000000000u;
+    /* b modulo half a turn as a signed 52-bit integer: flip its top bit, then take the bias away */
+    const uint64_t turned = (b & 0x000FFFFFFFFFFFFFu) ^ 0x0008000000000000u;
+    const double y = (winit_float_f64(turned | 0x4330000000000000u) - 0x1.8p52) * 0x1p-51;
+    const double r = winit_float_f64(winit_bits_f64(sqrt(winit_neg2log_k53_f64(a))) ^ sign);
+    double s, c;
+    winit_sincos_f64(y, &s, &c);
+    *z0 = r * c;
+    *z1 = r * s;
+}
+
+static inline double winit_uniform_f64(uint64_t k, double low, double span, double cap)
+{
+    const double v = low + span * (winit_int53_f64(k) * 0x1p-53);
+    return v < cap ? v : cap;
+}
+
+/* As winit_quantile_f32, t at least 1e-300; with far = 0 the caller knows that t >= 3.36e-4 (z <= 3.4). */
+static inline double winit_quantile_f64(double t, int far)
+{
+    const uint64_t bits = winit_bits_f64(t);
+    const double f = winit_float_f64((bits & 0x000FFFFFFFFFFFFFu) | 0x3FE0000000000000u) - 1.0;
+    const double s = sqrt(winit_neg2log_parts_f64(f, winit_int52_f64(1022u - (bits >> 52))));
+    const int second = far && s > WINIT_QUANTILE_SPLIT_F64_0, third = far && s > WINIT_QUANTILE_SPLIT_F64_1;
+#define WINIT_PICK(part, i)                                                                                            \
+    (third ? WINIT_QUANTILE2_##part##_F64_##i : second ? WINIT_QUANTILE1_##part##_F64_##i                              \
+                                                       : WINIT_QUANTILE0_##part##_F64_##i)
+    const double x = s - (third    ? WINIT_QUANTILE_SHIFT_F64_2
+                          : second ? WINIT_QUANTILE_SHIFT_F64_1
+                                   : WINIT_QUANTILE_SHIFT_F64_0);
+    double top = WINIT_PICK(TOP, 8), bottom = WINIT_PICK(BOTTOM, 8);
+    top = top * x + WINIT_PICK(TOP, 7);
+    top = top * x + WINIT_PICK(TOP, 6);
+    top = top * x + WINIT_PICK(TOP, 5);
+    top = top * x + WINIT_PICK(TOP, 4);
+    top = top * x + WINIT_PICK(TOP, 3);
+    top = top * x + WINIT_PICK(TOP, 2);
+    top = top * x + WINIT_PICK(TOP, 1);
+    top = top * x + WINIT_PICK(TOP, 0);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 7);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 6);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 5);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 4);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 3);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 2);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 1);
+    bottom = bottom * x + WINIT_PICK(BOTTOM, 0);
+#undef WINIT_PICK
+    return top / bottom;
+}
+
+static inline double winit_truncated_f64(uint64_t k, double low, double high, double below, double above, double step,
+                                         uint64_t threshold, int far)
+{
+    const int left = k < threshold;
+    const double m = winit_int53_f64(left ? k : 0x1FFFFFFFFFFFFFu - k) + 0.5;
+    const double t = (left ? below : above) + m * step;
+    const double q = winit_quantile_f64(t, far);
+    double z = left ? -q : q;
+    z = z < low ? low : z;
+    return z > high ? high : z;
+}
+
+/* ---- half types, as 16-bit words -------------------------------------------------------------------------------- */
+
+static inline uint16_t winit_round_bf16(float x)
+{
+    const uint32_t u = winit_bits_f32(x);
+    const uint32_t rounded = (u + 0x7FFFu + (u >> 16 & 1u)) >> 16;
+    return (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? (u >> 16 | 0x40u) : rounded);
+}
+
+static inline float winit_widen_bf16(uint16_t h) { return winit_float_f32((uint32_t)h << 16); }
+
+static inline uint16_t winit_round_f16(float x)
+{
+    const uint32_t u = winit_bits_f32(x), sign = u >> 16 & 0x8000u, mag = u & 0x7FFFFFFFu;
+    const uint32_t normal = ((mag + 0x0FFFu + (mag >> 13 & 1u)) >> 13) - (112u << 10);
+    /* one unit in the last place of 1/2 is 2^-24, the spacing of float16's subnormals: the addition rounds */
+    const uint32_t subnormal = winit_bits_f32(winit_float_f32(mag) + 0.5f) - 0x3F000000u;
+    uint32_t h = mag < 0x38800000u ? subnormal : normal;
+    h = mag >= 0x477FF000u ? 0x7C00u : h;
+    h = mag > 0x7F800000u ? (0x7E00u | (mag >> 13 & 0x3FFu)) : h;
+    return (uint16_t)(sign | h);
+}
+
+static inline float winit_widen_f16(uint16_t h)
+{
+    const uint32_t mag = h & 0x7FFFu, sign = (uint32_t)(h & 0x8000u) << 16;
+    const float subnormal = (float)(int32_t)mag * 0x1p-24f;
+    const uint32_t normal = (mag << 13) + (112u << 23);
+    uint32_t u = mag < 0x0400u ? winit_bits_f32(subnormal) : normal;
+    u = mag >= 0x7C00u ? ((mag << 13) | 0x7F800000u) : u;
+    return winit_float_f32(sign | u);
+}
+
+#endif

@@ -1,0 +1,237 @@
+"""The kernel contract in plain NumPy: slow, obvious, the oracle of the others and the engine without a compiler.
+
+Every value is computed from its own index: words of that index, then the transform of docs/streams.md, one NumPy
+operation per rounding. Only the coefficients are shared with the compiled kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from winit._kernels import coefficients as C  # noqa: N812
+
+__all__ = ["Fill", "instruction_sets", "values", "words"]
+
+CHUNK = 1 << 16  # indices at a time
+
+F32, U32, F64, U64 = np.float32, np.uint32, np.float64, np.uint64
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the one instruction set there is: whatever NumPy runs on."""
+    return ("baseline",)
+
+
+# ---- the stream
+
+
+def word_at(key: tuple[int, int], tag: int, index: np.ndarray) -> np.ndarray:
+    """Words at any indices (uint64): Philox4x32-10, lane index & 3 of block index >> 2."""
+    block = index >> U64(2)
+    low32 = U64(0xFFFFFFFF)
+    c0, c1 = block & low32, block >> U64(32)
+    c2, c3 = np.full_like(block, tag), np.zeros_like(block)
+    for r in range(10):
+        k0, k1 = (key[0] + r * 0x9E3779B9) & 0xFFFFFFFF, (key[1] + r * 0xBB67AE85) & 0xFFFFFFFF
+        p0, p1 = c0 * U64(0xD2511F53), c2 * U64(0xCD9E8D57)
+        c0, c1, c2, c3 = (p1 >> U64(32)) ^ c1 ^ U64(k0), p1 & low32, (p0 >> U64(32)) ^ c3 ^ U64(k1), p0 & low32
+    lane = index & U64(3)
+    return np.choose(lane.astype(np.intp), (c0, c1, c2, c3)).astype(U32)
+
+
+def k53_at(key: tuple[int, int], index: np.ndarray) -> np.ndarray:
+    """53-bit integers of float64 elements: words 2i (low) and 2i + 1 (high), their top 53 bits."""
+    low = word_at(key, 0, index * U64(2)).astype(U64)
+    high = word_at(key, 0, index * U64(2) + U64(1)).astype(U64)
+    return (high << U64(32) | low) >> U64(11)
+
+
+def words(isa: str, key: tuple[int, int], tag: int, lo: int, hi: int, dest: np.ndarray) -> None:
+    """Write words [lo, hi) of the stream (key, tag) to dest."""
+    for start in range(lo, hi, CHUNK):
+        stop = min(start + CHUNK, hi)
+        dest[start - lo : stop - lo] = word_at(key, tag, U64(start) + np.arange(stop - start, dtype=U64))
+
+
+# ---- the elementary functions
+
+
+def horner(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
+    """A polynomial, coefficients lowest first, in the arithmetic of x."""
+    total = np.full_like(x, x.dtype.type(coefficients[-1]))
+    for c in coefficients[-2::-1]:
+        total = total * x + x.dtype.type(c)
+    return total
+
+
+def even_odd(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
+    """The same polynomial as its even part and x times its odd part, each in x squared."""
+    square = x * x
+    return horner(coefficients[0::2], square) + horner(coefficients[1::2], square) * x
+
+
+def neg2log_parts(f: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """-2 ln((1 + f) 2^-e)."""
+    if f.dtype == F32:
+        return f * even_odd(C.LOG_F32, f) + e * F32(C.TWO_LN2_F32[0])
+    return e * F64(C.TWO_LN2_F64[0]) + (f * even_odd(C.LOG_F64, f) + e * F64(C.TWO_LN2_F64[1]))
+
+
+def neg2log_fraction(x: np.ndarray) -> np.ndarray:
+    """-2 ln x for x in (0, 1): mantissa in [1/2, 1), f = mantissa - 1."""
+    mantissa, exponent = np.frexp(x)
+    return neg2log_parts(mantissa - x.dtype.type(1), (-exponent).astype(x.dtype))
+
+
+def neg2log_integer(a: np.ndarray, bits: int, dtype: type) -> np.ndarray:
+    """-2 ln((a + 1/2) 2^-bits); for the upper half of the integers from their complement."""
+    upper = a >> a.dtype.type(bits - 1) == 1
+    folded = np.where(upper, a ^ a.dtype.type((1 << bits) - 1), a)
+    y = folded.astype(dtype) + dtype(0.5)
+    mantissa, exponent = np.frexp(y)
+    f = np.where(upper, y * dtype(-(2.0**-bits)), mantissa - dtype(1))
+    e = np.where(upper, 0, bits - exponent).astype(dtype)
+    return neg2log_parts(f, e)
+
+
+def normal_pair(a: np.ndarray, b: np.ndarray, bits: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """Box-Muller of two integers of this many bits."""
+    half = 1 << (bits - 1)
+    signed = b.astype(np.int64)
+    residue = (signed + half // 2) % half - half // 2  # in [-half / 2, half / 2)
+    negative = (signed + half // 2) & half != 0
+    y = residue.astype(dtype) * dtype(2.0 ** -(bits - 2))
+    square = y * y
+    sine = y * horner(C.SIN_F32 if dtype is F32 else C.SIN_F64, square)
+    cosine = horner(C.COS_F32 if dtype is F32 else C.COS_F64, square)
+    r = np.sqrt(neg2log_integer(a, bits, dtype))
+    r = np.where(negative, -r, r)
+    return r * cosine, r * sine
+
+
+def quantile(t: np.ndarray) -> np.ndarray:
+    """The z >= 0 with Phi(-z) = t, t in (0, 1/2]."""
+    s = np.sqrt(neg2log_fraction(t))
+    if t.dtype == F32:
+        z = even_odd(C.QUANTILE0_F32, s - F32(C.QUANTILE_SHIFT_F32[0]))
+        beyond = even_odd(C.QUANTILE1_F32, s - F32(C.QUANTILE_SHIFT_F32[1]))
+        return np.where(s > F32(C.QUANTILE_SPLIT_F32[0]), beyond, z)
+    x0, x1, x2 = (s - F64(shift) for shift in C.QUANTILE_SHIFT_F64)
+    z = horner(C.QUANTILE0_TOP_F64, x0) / horner(C.QUANTILE0_BOTTOM_F64, x0)
+    second = horner(C.QUANTILE1_TOP_F64, x1) / horner(C.QUANTILE1_BOTTOM_F64, x1)
+    third = horner(C.QUANTILE2_TOP_F64, x2) / horner(C.QUANTILE2_BOTTOM_F64, x2)
+    first, last = C.QUANTILE_SPLIT_F64
+    return np.where(s > last, third, np.where(s > first, second, z))
+
+
+# ---- the laws: values in float32 or float64 arithmetic, by index
+
+
+def uniform(key: tuple[int, int], index: np.ndarray, dtype: type, p: tuple[float, ...]) -> np.ndarray:
+    low, span, cap = map(dtype, p)
+    if dtype is F32:
+        u = (word_at(key, 0, index) >> U32(8)).astype(F32) * F32(2.0**-24)
+    else:
+        u = k53_at(key, index).astype(F64) * F64(2.0**-53)
+    return np.minimum(low + span * u, cap)
+
+
+def normal(key: tuple[int, int], index: np.ndarray, dtype: type, p: tuple[float, ...]) -> np.ndarray:
+    mean, std = map(dtype, p)
+    first = index & ~U64(1)
+    if dtype is F32:
+        z = normal_pair(word_at(key, 0, first), word_at(key, 0, first | U64(1)), 32, F32)
+    else:
+        z = normal_pair(k53_at(key, first), k53_at(key, first | U64(1)), 53, F64)
+    return mean + std * np.where(index & U64(1), z[1], z[0])
+
+
+def truncated(key: tuple[int, int], index: np.ndarray, dtype: type, p: tuple[float, ...]) -> np.ndarray:
+    mean, std, low, high, below, above, step = map(dtype, p[:7])
+    if dtype is F32:
+        n, last = word_at(key, 0, index) >> U32(8), U32(0xFFFFFF)
+    else:
+        n, last = k53_at(key, index), U64(0x1FFFFFFFFFFFFF)
+    left = n < n.dtype.type(p[7])
+    m = np.where(left, n, last - n).astype(dtype) + dtype(0.5)
+    q = quantile(np.where(left, below, above) + m * step)
+    return mean + std * np.minimum(np.maximum(np.where(left, -q, q), low), high)
+
+
+def constant(key: tuple[int, int], index: np.ndarray, dtype: type, p: tuple[float, ...]) -> np.ndarray:
+    return np.full(index.shape, p[0], dtype)
+
+
+LAWS = (constant, uniform, normal, truncated)  # in the order of winit._kernels.LAWS
+
+
+def values(law: int, key: tuple[int, int], params: tuple[float, ...], index: np.ndarray, dtype: type) -> np.ndarray:
+    """Values of a law at any flat indices, in float32 or float64."""
+    with np.errstate(all="ignore"):  # both sides of a selection are computed, and one may be out of its range
+        return LAWS[law](key, index, dtype, params)
+
+
+# ---- half types, as 16-bit words
+
+
+def round_bf16(x: np.ndarray) -> np.ndarray:
+    u = x.view(U32)
+    nearest = (u + U32(0x7FFF) + (u >> U32(16) & U32(1))) >> U32(16)
+    return np.where(np.isnan(x), u >> U32(16) | U32(0x40), nearest).astype(np.uint16)
+
+
+def widen_bf16(h: np.ndarray) -> np.ndarray:
+    return (h.astype(U32) << U32(16)).view(F32)
+
+
+def round_f16(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return x.astype(np.float16).view(np.uint16)
+
+
+def widen_f16(h: np.ndarray) -> np.ndarray:
+    return h.view(np.float16).astype(F32)
+
+
+ROUND = {2: (round_f16, widen_f16), 3: (round_bf16, widen_bf16)}
+
+
+class Fill:
+    """One law of one stream, bound to one destination; see winit._kernels.sample.Fill."""
+
+    def __init__(
+        self,
+        isa: str,
+        law: int,
+        dtype: int,
+        key: tuple[int, int],
+        params: tuple[float, ...],
+        dest: np.ndarray,
+        start: int,
+        steps: tuple[int, ...],
+        scale: float | None = None,
+    ) -> None:
+        self.law, self.dtype, self.key, self.params = law, dtype, key, params
+        self.dest, self.start, self.steps, self.scale = dest, start, steps, scale
+        self.size = dest.size
+
+    def run(self, lo: int, hi: int) -> None:
+        """Fill positions lo..hi of the destination, in its row-major order."""
+        for first in range(lo, hi, CHUNK):
+            self._run(np.arange(first, min(first + CHUNK, hi)))
+
+    def _run(self, positions: np.ndarray) -> None:
+        where: Any = np.unravel_index(positions, self.dest.shape) if self.dest.ndim else ()
+        index = np.full(positions.shape, self.start, U64)
+        for axis, step in zip(where, self.steps, strict=True):
+            index += axis.astype(U64) * U64(step)
+        value = values(self.law, self.key, self.params, index, F64 if self.dtype == 1 else F32)
+        to_half, from_half = ROUND.get(self.dtype, (None, None))
+        if self.scale is not None:
+            old = self.dest[where] if self.dest.ndim else self.dest.reshape(1)
+            wide = old if from_half is None else from_half(old)
+            with np.errstate(all="ignore"):
+                value = wide + value.dtype.type(self.scale) * value
+        self.dest[where if self.dest.ndim else ...] = value if to_half is None else to_half(value)

@@ -1,0 +1,567 @@
+/* The range loops of the sampling kernels, compiled once per instruction set (sample_plain.c, sample_avx2.c,
+ * sample_avx512.c), each behind one table of function pointers.
+ *
+ * a) words      Philox blocks [block, block + n), in element order, many blocks side by side       -> L1 buffer
+ * b) transform  a point function of approx.h over a chunk of words, vectorised by the compiler      -> L1 buffer
+ * c) emit       the chunk to its destination: contiguous, past the cache, strided, rounded, added
+ * d) fill       cuts [lo, hi) into chunks of whole blocks and runs a, b, c
+ * e) door       sample.pyx: boxes to runs, one call per range, without the GIL
+ *
+ * A chunk's words and values stay in 12 KB of first-level cache, which makes one loop per law and one per destination
+ * do the work of one per pair. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "approx.h"
+#include "philox.h"
+#include "sample_table.h"
+
+#if defined(__GNUC__)
+#define WINIT_INLINE static inline __attribute__((always_inline))
+#else
+#define WINIT_INLINE static inline
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "winit: the compiled kernels are little-endian; set WINIT_NO_EXTENSIONS=1 for the NumPy ones"
+#endif
+
+enum {
+    CHUNK = 2048, /* words */
+    SLACK = 128   /* loops run over whole vectors; what they compute past the end lands here */
+};
+
+/* How the words of consecutive blocks are laid down: in element order; or for Box-Muller as two planes, the first
+ * members of the pairs and the second ones (32-bit words, two pairs to a block, or 64-bit, one pair). */
+enum layout { IN_ORDER, PLANES_32, PLANES_64 };
+
+/* ---- a) words --------------------------------------------------------------------------------------------------- */
+
+#if defined(WINIT_AVX512)
+#define LANES 8
+typedef uint64_t lanes __attribute__((vector_size(64)));
+WINIT_INLINE lanes mul32(lanes a, lanes b) { return (lanes)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
+WINIT_INLINE lanes pair32(lanes even, lanes odd) /* low halves of both: even | odd << 32 */
+{
+    return (lanes)_mm512_mask_shuffle_epi32((__m512i)even, 0xAAAA, (__m512i)odd, _MM_PERM_CCAA);
+}
+WINIT_INLINE void store_in_order(uint32_t *w, lanes w01, lanes w23)
+{
+    _mm512_storeu_si512(w, _mm512_unpacklo_epi64((__m512i)w01, (__m512i)w23));
+    _mm512_storeu_si512(w + 16, _mm512_unpackhi_epi64((__m512i)w01, (__m512i)w23));
+}
+#elif defined(WINIT_AVX2)
+#define LANES 4
+typedef uint64_t lanes __attribute__((vector_size(32)));
+WINIT_INLINE lanes mul32(lanes a, lanes b) { return (lanes)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
+WINIT_INLINE lanes pair32(lanes even, lanes odd)
+{
+    return (lanes)_mm256_blend_epi32((__m256i)even, _mm256_slli_epi64((__m256i)odd, 32), 0xAA);
+}
+WINIT_INLINE void store_in_order(uint32_t *w, lanes w01, lanes w23)
+{
+    _mm256_storeu_si256((__m256i *)w, _mm256_unpacklo_epi64((__m256i)w01, (__m256i)w23));
+    _mm256_storeu_si256((__m256i *)(w + 8), _mm256_unpackhi_epi64((__m256i)w01, (__m256i)w23));
+}
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#define LANES 2
+typedef uint64_t lanes __attribute__((vector_size(16)));
+WINIT_INLINE lanes mul32(lanes a, lanes b) { return (lanes)_mm_mul_epu32((__m128i)a, (__m128i)b); }
+WINIT_INLINE lanes pair32(lanes even, lanes odd) { return (even & 0xFFFFFFFFu) | odd << 32; }
+WINIT_INLINE void store_in_order(uint32_t *w, lanes w01, lanes w23)
+{
+    _mm_storeu_si128((__m128i *)w, _mm_unpacklo_epi64((__m128i)w01, (__m128i)w23));
+    _mm_storeu_si128((__m128i *)(w + 4), _mm_unpackhi_epi64((__m128i)w01, (__m128i)w23));
+}
+#endif
+
+#ifdef LANES
+WINIT_INLINE lanes spread(uint64_t x) { return (lanes){0} + x; }
+
+/* The interleave to element order works within 128-bit parts of a vector. Lanes hold their blocks in the order that
+ * makes its two results consecutive memory: even lanes the first half of the blocks, odd lanes the second. */
+WINIT_INLINE lanes lane_blocks(enum layout layout)
+{
+    lanes order;
+    for (int l = 0; l < LANES; l++) {
+        order[l] = (uint64_t)(layout == IN_ORDER ? (l & 1) * (LANES / 2) + (l >> 1) : l);
+    }
+    return order;
+}
+
+typedef struct schedule { /* what the blocks of one piece share */
+    lanes key0[WINIT_PHILOX_ROUNDS], key1[WINIT_PHILOX_ROUNDS];
+    lanes mix_c0, mix_c2, mix_c3;
+} schedule;
+
+/* `groups` vectors of blocks in flight, to cover the latency of the products. Each 32-bit word sits in a 64-bit lane
+ * through the rounds: the widening product reads low halves alone, so nothing is masked. `product` is M0 times the
+ * low counter words. */
+WINIT_INLINE void rounds(const schedule *s, lanes *product, size_t groups, enum layout layout, uint32_t *w,
+                         uint32_t *second)
+{
+    const lanes m0 = spread(WINIT_PHILOX_M0), m1 = spread(WINIT_PHILOX_M1);
+    lanes c0[4], c1[4], c2[4], c3[4];
+    for (size_t g = 0; g < groups; g++) {
+        c3[g] = *product;
+        c2[g] = (*product >> 32) ^ s->key1[0];
+        *product += spread((uint64_t)WINIT_PHILOX_M0 * LANES);
+    }
+    for (size_t g = 0; g < groups; g++) {
+        c1[g] = mul32(m1, c2[g]);
+        c0[g] = (c1[g] >> 32) ^ s->mix_c0;
+        c2[g] = c3[g] ^ s->mix_c2;
+    }
+    for (size_t g = 0; g < groups; g++) {
+        const lanes p0 = mul32(m0, c0[g]), p1 = mul32(m1, c2[g]);
+        c0[g] = (p1 >> 32) ^ c1[g] ^ s->key0[2];
+        c2[g] = (p0 >> 32) ^ s->mix_c3;
+        c1[g] = p1;
+        c3[g] = p0;
+    }
+#pragma GCC unroll 7
+    for (int r = 3; r < WINIT_PHILOX_ROUNDS; r++) {
+        for (size_t g = 0; g < groups; g++) {
+            const lanes p0 = mul32(m0, c0[g]), p1 = mul32(m1, c2[g]);
+            c0[g] = (p1 >> 32) ^ c1[g] ^ s->key0[r];
+            c2[g] = (p0 >> 32) ^ c3[g] ^ s->key1[r];
+            c1[g] = p1;
+            c3[g] = p0;
+        }
+    }
+    for (size_t g = 0; g < groups; g++) {
+        if (layout == IN_ORDER) {
+            store_in_order(w + 4 * LANES * g, pair32(c0[g], c1[g]), pair32(c2[g], c3[g]));
+        } else {
+            const lanes first = layout == PLANES_32 ? pair32(c0[g], c2[g]) : pair32(c0[g], c1[g]);
+            const lanes other = layout == PLANES_32 ? pair32(c1[g], c3[g]) : pair32(c2[g], c3[g]);
+            memcpy(w + 2 * LANES * g, &first, sizeof first);
+            memcpy(second + 2 * LANES * g, &other, sizeof other);
+        }
+    }
+}
+
+/* Blocks [first, first + blocks) under one high counter word. One counter word runs, the others are the same for all
+ * blocks: half of the products of rounds 1 and 2 are scalars, and the other product of round 1 grows by a constant. */
+WINIT_INLINE void words_of_piece(winit_key key, uint32_t tag, uint32_t high, uint32_t first, size_t blocks,
+                                 enum layout layout, uint32_t *w, uint32_t *second)
+{
+    schedule s;
+    for (int r = 0; r < WINIT_PHILOX_ROUNDS; r++) {
+        s.key0[r] = spread(key.k0 + (uint32_t)r * WINIT_PHILOX_W0);
+        s.key1[r] = spread(key.k1 + (uint32_t)r * WINIT_PHILOX_W1);
+    }
+    const uint64_t p1 = (uint64_t)WINIT_PHILOX_M1 * tag;
+    const uint64_t p0 = (uint64_t)WINIT_PHILOX_M0 * ((uint32_t)(p1 >> 32) ^ high ^ key.k0);
+    s.mix_c0 = spread((uint32_t)p1 ^ (key.k0 + WINIT_PHILOX_W0));
+    s.mix_c2 = spread((uint32_t)(p0 >> 32) ^ (key.k1 + WINIT_PHILOX_W1));
+    s.mix_c3 = spread((uint32_t)p0 ^ (key.k1 + 2u * WINIT_PHILOX_W1));
+    lanes product = (lane_blocks(layout) + first) * spread(WINIT_PHILOX_M0);
+
+    const size_t step = layout == IN_ORDER ? 4 * LANES : 2 * LANES;
+    size_t done = 0;
+    for (; done + 3 * LANES < blocks; done += 4 * LANES) {
+        rounds(&s, &product, 4, layout, w, second);
+        w += 4 * step;
+        second += 4 * step;
+    }
+    for (; done < blocks; done += LANES) {
+        rounds(&s, &product, 1, layout, w, second);
+        w += step;
+        second += step;
+    }
+}
+#else
+WINIT_INLINE void words_of_piece(winit_key key, uint32_t tag, uint32_t high, uint32_t first, size_t blocks,
+                                 enum layout layout, uint32_t *w, uint32_t *second)
+{
+    for (size_t i = 0; i < blocks; i++) {
+        const winit_block b = winit_block_at(key, tag, ((uint64_t)high << 32 | first) + i);
+        if (layout == IN_ORDER) {
+            memcpy(w + 4 * i, b.word, 16);
+        } else {
+            w[2 * i] = b.word[0];
+            w[2 * i + 1] = b.word[layout == PLANES_32 ? 2 : 1];
+            second[2 * i] = b.word[layout == PLANES_32 ? 1 : 2];
+            second[2 * i + 1] = b.word[3];
+        }
+    }
+}
+#endif
+
+/* Blocks [block, block + blocks) laid down at w (and second); writes up to SLACK words too many. */
+WINIT_INLINE void words(winit_key key, uint32_t tag, uint64_t block, size_t blocks, enum layout layout, uint32_t *w,
+                        uint32_t *second)
+{
+    while (blocks > 0) {
+        const uint64_t room = 0x100000000u - (block & 0xFFFFFFFFu);
+        const size_t piece = blocks < room ? blocks : (size_t)room;
+        words_of_piece(key, tag, (uint32_t)(block >> 32), (uint32_t)block, piece, layout, w, second);
+        block += piece;
+        blocks -= piece;
+        w += (layout == IN_ORDER ? 4 : 2) * piece;
+        second += (layout == IN_ORDER ? 0 : 2) * piece;
+    }
+}
+
+static void words_range(winit_key key, uint32_t tag, uint64_t lo, uint64_t hi, uint32_t *dest)
+{
+    uint32_t w[CHUNK + SLACK];
+    while (lo < hi) {
+        const size_t skip = lo & 3, count = hi - lo < CHUNK - skip ? (size_t)(hi - lo) : CHUNK - skip;
+        words(key, tag, lo >> 2, (skip + count + 3) / 4, IN_ORDER, w, w);
+        memcpy(dest, w + skip, 4 * count);
+        dest += count;
+        lo += count;
+    }
+}
+
+/* ---- b) transforms: `count` words' worth of values; they may run on to the next multiple of 32 ------------------- */
+
+WINIT_INLINE void uniform_f32(const uint32_t *restrict w, const uint32_t *restrict unused, float *restrict v,
+                              size_t count, const double *p)
+{
+    const float low = (float)p[0], span = (float)p[1], cap = (float)p[2];
+    (void)unused;
+    for (size_t j = 0; j < count; j++) v[j] = winit_uniform_f32(w[j], low, span, cap);
+}
+
+WINIT_INLINE void normal_f32(const uint32_t *restrict a, const uint32_t *restrict b, float *restrict v, size_t count,
+                             const double *p)
+{
+    const float mean = (float)p[0], std = (float)p[1];
+    for (size_t j = 0; j < count / 2; j++) {
+        float z0, z1;
+        winit_normal_pair_f32(a[j], b[j], &z0, &z1);
+        v[2 * j] = mean + std * z0;
+        v[2 * j + 1] = mean + std * z1;
+    }
+}
+
+WINIT_INLINE void truncated_loop_f32(const uint32_t *restrict w, float *restrict v, size_t count, const double *p,
+                                     int far)
+{
+    const float mean = (float)p[0], std = (float)p[1], low = (float)p[2], high = (float)p[3];
+    const float below = (float)p[4], above = (float)p[5], step = (float)p[6];
+    const uint32_t threshold = (uint32_t)p[7];
+    for (size_t j = 0; j < count; j++) {
+        v[j] = mean + std * winit_truncated_f32(w[j] >> 8, low, high, below, above, step, threshold, far);
+    }
+}
+
+WINIT_INLINE void truncated_f32(const uint32_t *restrict w, const uint32_t *restrict unused, float *restrict v,
+                                size_t count, const double *p)
+{
+    (void)unused;
+    if (p[8] != 0.0) {
+        truncated_loop_f32(w, v, count, p, 1);
+    } else {
+        truncated_loop_f32(w, v, count, p, 0);
+    }
+}
+
+WINIT_INLINE uint64_t k53_of(const uint32_t *w, size_t j)
+{
+    uint64_t both;
+    memcpy(&both, w + 2 * j, sizeof both);
+    return both >> 11;
+}
+
+WINIT_INLINE void uniform_f64(const uint32_t *restrict w, const uint32_t *restrict unused, double *restrict v,
+                              size_t count, const double *p)
+{
+    const double low = p[0], span = p[1], cap = p[2];
+    (void)unused;
+    for (size_t j = 0; j < count; j++) v[j] = winit_uniform_f64(k53_of(w, j), low, span, cap);
+}
+
+WINIT_INLINE void normal_f64(const uint32_t *restrict a, const uint32_t *restrict b, double *restrict v, size_t count,
+                             const double *p)
+{
+    const double mean = p[0], std = p[1];
+    for (size_t j = 0; j < count / 2; j++) {
+        double z0, z1;
+        winit_normal_pair_f64(k53_of(a, j), k53_of(b, j), &z0, &z1);
+        v[2 * j] = mean + std * z0;
+        v[2 * j + 1] = mean + std * z1;
+    }
+}
+
+WINIT_INLINE void truncated_loop_f64(const uint32_t *restrict w, double *restrict v, size_t count, const double *p,
+                                     int far)
+{
+    const double mean = p[0], std = p[1], low = p[2], high = p[3], below = p[4], above = p[5], step = p[6];
+    const uint64_t threshold = (uint64_t)p[7];
+    for (size_t j = 0; j < count; j++) {
+        v[j] = mean + std * winit_truncated_f64(k53_of(w, j), low, high, below, above, step, threshold, far);
+    }
+}
+
+WINIT_INLINE void truncated_f64(const uint32_t *restrict w, const uint32_t *restrict unused, double *restrict v,
+                                size_t count, const double *p)
+{
+    (void)unused;
+    if (p[8] != 0.0) {
+        truncated_loop_f64(w, v, count, p, 1);
+    } else {
+        truncated_loop_f64(w, v, count, p, 0);
+    }
+}
+
+/* ---- c) emit ---------------------------------------------------------------------------------------------------- */
+
+WINIT_INLINE void stream(char *dest, const char *from, size_t bytes)
+{
+#ifdef LANES
+    size_t i = 0;
+    for (; i < bytes && ((uintptr_t)(dest + i) & (sizeof(lanes) - 1)) != 0; i++) dest[i] = from[i];
+    for (; i + sizeof(lanes) <= bytes; i += sizeof(lanes)) {
+#if defined(WINIT_AVX512)
+        _mm512_stream_si512((__m512i *)(dest + i), _mm512_loadu_si512(from + i));
+#elif defined(WINIT_AVX2)
+        _mm256_stream_si256((__m256i *)(dest + i), _mm256_loadu_si256((const __m256i *)(from + i)));
+#else
+        _mm_stream_si128((__m128i *)(dest + i), _mm_loadu_si128((const __m128i *)(from + i)));
+#endif
+    }
+    memcpy(dest + i, from + i, bytes - i);
+#else
+    memcpy(dest, from, bytes);
+#endif
+}
+
+WINIT_INLINE void scatter(char *dest, ptrdiff_t stride, const char *from, size_t count, size_t size,
+                          enum winit_mode mode)
+{
+    if (mode == WINIT_STREAM) {
+        stream(dest, from, count * size);
+    } else if (stride == (ptrdiff_t)size) {
+        memcpy(dest, from, count * size);
+    } else {
+        for (size_t j = 0; j < count; j++) memcpy(dest + (ptrdiff_t)j * stride, from + j * size, size);
+    }
+}
+
+WINIT_INLINE void gather(char *to, const char *source, ptrdiff_t stride, size_t count, size_t size)
+{
+    if (stride == (ptrdiff_t)size) {
+        memcpy(to, source, count * size);
+    } else {
+        for (size_t j = 0; j < count; j++) memcpy(to + j * size, source + (ptrdiff_t)j * stride, size);
+    }
+}
+
+WINIT_INLINE void emit_f64(const double *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
+                           double scale)
+{
+    if (mode == WINIT_ADD) {
+        double sum[CHUNK / 2 + SLACK];
+        gather((char *)sum, dest, stride, count, sizeof *sum);
+        for (size_t j = 0; j < count; j++) sum[j] = sum[j] + scale * v[j];
+        scatter(dest, stride, (const char *)sum, count, sizeof *sum, WINIT_STORE);
+    } else {
+        scatter(dest, stride, (const char *)v, count, sizeof *v, mode);
+    }
+}
+
+WINIT_INLINE void emit_f32(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
+                           double scale)
+{
+    if (mode == WINIT_ADD) {
+        float sum[CHUNK + SLACK];
+        gather((char *)sum, dest, stride, count, sizeof *sum);
+        for (size_t j = 0; j < count; j++) sum[j] = sum[j] + (float)scale * v[j];
+        scatter(dest, stride, (const char *)sum, count, sizeof *sum, WINIT_STORE);
+    } else {
+        scatter(dest, stride, (const char *)v, count, sizeof *v, mode);
+    }
+}
+
+WINIT_INLINE void emit_half(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
+                            double scale, uint16_t (*round)(float), float (*widen)(uint16_t))
+{
+    uint16_t h[CHUNK + SLACK];
+    if (mode == WINIT_ADD) {
+        gather((char *)h, dest, stride, count, sizeof *h);
+        for (size_t j = 0; j < count; j++) h[j] = round(widen(h[j]) + (float)scale * v[j]);
+        scatter(dest, stride, (const char *)h, count, sizeof *h, WINIT_STORE);
+    } else {
+        for (size_t j = 0; j < count; j++) h[j] = round(v[j]);
+        scatter(dest, stride, (const char *)h, count, sizeof *h, mode);
+    }
+}
+
+WINIT_INLINE void emit_f16(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
+                           double scale)
+{
+    emit_half(v, count, dest, stride, mode, scale, winit_round_f16, winit_widen_f16);
+}
+
+WINIT_INLINE void emit_bf16(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
+                            double scale)
+{
+    emit_half(v, count, dest, stride, mode, scale, winit_round_bf16, winit_widen_bf16);
+}
+
+/* ---- d) fill ---------------------------------------------------------------------------------------------------- */
+
+/* The caller's rounding mode and flush-to-zero flags (a library built with -ffast-math sets them for its whole
+ * process) are not part of the law: sampling runs under the default ones. */
+#if defined(__SSE2__)
+typedef unsigned int float_mode;
+WINIT_INLINE float_mode default_float_mode(void)
+{
+    const float_mode saved = _mm_getcsr();
+    _mm_setcsr(0x1F80u);
+    return saved;
+}
+WINIT_INLINE void restore_float_mode(float_mode saved) { _mm_setcsr(saved); }
+#define STREAM_FENCE() _mm_sfence()
+#elif defined(__aarch64__) && defined(__GNUC__)
+typedef uint64_t float_mode;
+WINIT_INLINE float_mode default_float_mode(void)
+{
+    float_mode saved;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
+    __asm__ volatile("msr fpcr, %0" : : "r"((float_mode)0));
+    return saved;
+}
+WINIT_INLINE void restore_float_mode(float_mode saved) { __asm__ volatile("msr fpcr, %0" : : "r"(saved)); }
+#else
+typedef int float_mode;
+WINIT_INLINE float_mode default_float_mode(void) { return 0; }
+WINIT_INLINE void restore_float_mode(float_mode saved) { (void)saved; }
+#endif
+
+#ifndef STREAM_FENCE
+#define STREAM_FENCE() ((void)0)
+#endif
+
+/* Elements of the next chunk: as many as `room` holds, and when streaming such that the one after starts a line. */
+WINIT_INLINE size_t chunk_count(uint64_t left, size_t room, const char *dest, size_t size, enum winit_mode mode)
+{
+    size_t count = left < room ? (size_t)left : room;
+    if (mode == WINIT_STREAM && left > room) count -= ((uintptr_t)dest / size + count) % (64 / size);
+    return count;
+}
+
+typedef void transform_f32(const uint32_t *restrict, const uint32_t *restrict, float *restrict, size_t,
+                           const double *);
+typedef void transform_f64(const uint32_t *restrict, const uint32_t *restrict, double *restrict, size_t,
+                           const double *);
+typedef void emit32(const float *, size_t, char *, ptrdiff_t, enum winit_mode, double);
+
+WINIT_INLINE void fill_32(winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params,
+                          enum winit_mode mode, double scale, enum layout layout, transform_f32 transform, emit32 emit,
+                          size_t size)
+{
+    const float_mode saved = default_float_mode();
+    uint32_t w[CHUNK + 2 * SLACK] = {0};
+    float v[CHUNK + SLACK];
+    uint32_t *second = w + CHUNK / 2 + SLACK;
+    while (lo < hi) {
+        const size_t skip = lo & 3, count = chunk_count(hi - lo, CHUNK - skip, dest, size, mode);
+        const size_t blocks = (skip + count + 3) / 4;
+        words(key, WINIT_TAG_VALUES, lo >> 2, blocks, layout, w, second);
+        transform(w, second, v, (4 * blocks + 31) & ~(size_t)31, params);
+        emit(v + skip, count, dest, stride, mode, scale);
+        dest += (ptrdiff_t)count * stride;
+        lo += count;
+    }
+    if (mode == WINIT_STREAM) STREAM_FENCE();
+    restore_float_mode(saved);
+}
+
+WINIT_INLINE void fill_64(winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params,
+                          enum winit_mode mode, double scale, enum layout layout, transform_f64 transform)
+{
+    const float_mode saved = default_float_mode();
+    uint32_t w[CHUNK + 2 * SLACK] = {0};
+    double v[CHUNK / 2 + SLACK];
+    uint32_t *second = w + CHUNK / 2 + SLACK;
+    while (lo < hi) {
+        const size_t skip = lo & 1, count = chunk_count(hi - lo, CHUNK / 2 - skip, dest, sizeof *v, mode);
+        const size_t blocks = (skip + count + 1) / 2;
+        words(key, WINIT_TAG_VALUES, lo >> 1, blocks, layout, w, second);
+        transform(w, second, v, (2 * blocks + 31) & ~(size_t)31, params);
+        emit_f64(v + skip, count, dest, stride, mode, scale);
+        dest += (ptrdiff_t)count * stride;
+        lo += count;
+    }
+    if (mode == WINIT_STREAM) STREAM_FENCE();
+    restore_float_mode(saved);
+}
+
+#define FILL_ARGUMENTS                                                                                                     winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params, enum winit_mode mode,         double scale
+#define FILL_32(law, layout, dtype, size)                                                                                  static void fill_##law##_##dtype(FILL_ARGUMENTS)                                                                       {                                                                                                                          fill_32(key, lo, hi, dest, stride, params, mode, scale, layout, law##_f32, emit_##dtype, size);                    }
+#define FILL_64(law, layout)                                                                                               static void fill_##law##_f64(FILL_ARGUMENTS)                                                                           {                                                                                                                          fill_64(key, lo, hi, dest, stride, params, mode, scale, layout, law##_f64);                                        }
+FILL_32(uniform, IN_ORDER, f32, 4)
+FILL_32(uniform, IN_ORDER, f16, 2)
+FILL_32(uniform, IN_ORDER, bf16, 2)
+FILL_64(uniform, IN_ORDER)
+FILL_32(normal, PLANES_32, f32, 4)
+FILL_32(normal, PLANES_32, f16, 2)
+FILL_32(normal, PLANES_32, bf16, 2)
+FILL_64(normal, PLANES_64)
+FILL_32(truncated, IN_ORDER, f32, 4)
+FILL_32(truncated, IN_ORDER, f16, 2)
+FILL_32(truncated, IN_ORDER, bf16, 2)
+FILL_64(truncated, IN_ORDER)
+
+WINIT_INLINE void constant_32(FILL_ARGUMENTS, emit32 emit, size_t size)
+{
+    const float_mode saved = default_float_mode();
+    float v[CHUNK];
+    (void)key;
+    for (size_t j = 0; j < CHUNK; j++) v[j] = (float)params[0];
+    while (lo < hi) {
+        const size_t count = chunk_count(hi - lo, CHUNK, dest, size, mode);
+        emit(v, count, dest, stride, mode, scale);
+        dest += (ptrdiff_t)count * stride;
+        lo += count;
+    }
+    if (mode == WINIT_STREAM) STREAM_FENCE();
+    restore_float_mode(saved);
+}
+
+static void fill_constant_f32(FILL_ARGUMENTS)
+{
+    constant_32(key, lo, hi, dest, stride, params, mode, scale, emit_f32, 4);
+}
+
+static void fill_constant_f16(FILL_ARGUMENTS)
+{
+    constant_32(key, lo, hi, dest, stride, params, mode, scale, emit_f16, 2);
+}
+
+static void fill_constant_bf16(FILL_ARGUMENTS)
+{
+    constant_32(key, lo, hi, dest, stride, params, mode, scale, emit_bf16, 2);
+}
+
+static void fill_constant_f64(FILL_ARGUMENTS)
+{
+    const float_mode saved = default_float_mode();
+    double v[CHUNK / 2];
+    (void)key;
+    for (size_t j = 0; j < CHUNK / 2; j++) v[j] = params[0];
+    while (lo < hi) {
+        const size_t count = chunk_count(hi - lo, CHUNK / 2, dest, sizeof *v, mode);
+        emit_f64(v, count, dest, stride, mode, scale);
+        dest += (ptrdiff_t)count * stride;
+        lo += count;
+    }
+    if (mode == WINIT_STREAM) STREAM_FENCE();
+    restore_float_mode(saved);
+}
+
+static const winit_table table = {
+    WINIT_ISA_NAME,
+    {{fill_constant_f32, fill_constant_f64, fill_constant_f16, fill_constant_bf16},
+     {fill_uniform_f32, fill_uniform_f64, fill_uniform_f16, fill_uniform_bf16},
+     {fill_normal_f32, fill_normal_f64, fill_normal_f16, fill_normal_bf16},
+     {fill_truncated_f32, fill_truncated_f64, fill_truncated_f16, fill_truncated_bf16}},
+    words_range,
+};

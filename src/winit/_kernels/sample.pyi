@@ -1,0 +1,20 @@
+from typing import Any
+
+class Fill:
+    size: int
+    def __init__(
+        self,
+        isa: str,
+        law: int,
+        dtype: int,
+        key: tuple[int, int],
+        params: tuple[float, ...],
+        dest: Any,
+        start: int,
+        steps: tuple[int, ...],
+        scale: float | None = None,
+    ) -> None: ...
+    def run(self, lo: int, hi: int) -> None: ...
+
+def instruction_sets() -> tuple[str, ...]: ...
+def words(isa: str, key: tuple[int, int], tag: int, lo: int, hi: int, dest: Any) -> None: ...

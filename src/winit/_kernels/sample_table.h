@@ -1,0 +1,49 @@
+/* The kernel contract in C: what every instruction set's build of sample.h offers. */
+#ifndef WINIT_SAMPLE_TABLE_H
+#define WINIT_SAMPLE_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "philox.h"
+
+enum winit_law { WINIT_CONSTANT, WINIT_UNIFORM, WINIT_NORMAL, WINIT_TRUNCATED, WINIT_LAWS };
+enum winit_dtype { WINIT_F32, WINIT_F64, WINIT_F16, WINIT_BF16, WINIT_DTYPES };
+enum winit_mode {
+    WINIT_STORE,  /* dest = value */
+    WINIT_STREAM, /* the same past the cache, for contiguous fills larger than it */
+    WINIT_ADD     /* dest = dest + scale * value, rounded once more for half types */
+};
+
+/* Numbers of each law, as doubles that the law's arithmetic type holds exactly:
+ *   constant    value
+ *   uniform     low, span, cap                   (cap: the largest result, below high)
+ *   normal      mean, std
+ *   truncated   mean, std, low, high, below, above, step, threshold, far   (winit_truncated_f32) */
+enum { WINIT_MAX_PARAMS = 9 };
+
+/* Fill dest with elements [lo, hi) of the stream's tensor, the first at dest, each `stride` bytes from the last. */
+typedef void winit_fill_fn(winit_key key,        /* IN */
+                           uint64_t lo,          /* IN  elements */
+                           uint64_t hi,          /* IN  elements */
+                           char *dest,           /* OUT (IN too with WINIT_ADD) */
+                           ptrdiff_t stride,     /* IN  bytes */
+                           const double *params, /* IN */
+                           enum winit_mode mode, /* IN */
+                           double scale);        /* IN  of WINIT_ADD */
+
+/* Words [lo, hi) of the stream (key, tag) into dest. */
+typedef void winit_words_fn(winit_key key, uint32_t tag, uint64_t lo, uint64_t hi, uint32_t *dest);
+
+typedef struct winit_table {
+    const char *name;
+    winit_fill_fn *fill[WINIT_LAWS][WINIT_DTYPES];
+    winit_words_fn *words;
+} winit_table;
+
+/* Builds of this extension, best last; NULL where this processor or this build lacks it. */
+const winit_table *winit_table_plain(void);
+const winit_table *winit_table_avx2(void);
+const winit_table *winit_table_avx512(void);
+
+#endif

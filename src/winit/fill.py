@@ -1,0 +1,510 @@
+"""The door: draw, fill and add check once, bind a law to a destination, and run its ranges over threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from winit import _kernels
+from winit.keys import stream_key
+from winit.laws import Constant, arithmetic
+from winit.schemes.base import Scheme, real
+from winit.schemes.constant import constant, literal, ones, zeros
+from winit.shapes import Box, Layout, Shape, check_shape, locate
+
+__all__ = ["add", "available_threads", "bind", "draw", "fill", "run", "words"]
+
+# Elements. A range of this many float32 values takes a thread about a millisecond, long beside the microseconds of
+# handing it over; below twice that, starting threads costs more than they save.
+RANGE = 1 << 20
+INLINE = 1 << 18
+
+_CODES = {name: code for code, name in enumerate(_kernels.DTYPES)}
+_LAW_CODES = {"Constant": 0, "Uniform": 1, "Normal": 2, "TruncatedNormal": 3}
+_WORD = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.uint16)}
+_names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
+
+
+# ---- dtypes
+
+
+def bfloat16() -> np.dtype:
+    """Return NumPy's dtype for bfloat16, which ml_dtypes brings."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise ImportError(
+            "dtype 'bfloat16' needs the package ml_dtypes, which is not installed: pip install ml_dtypes"
+        ) from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the canonical name of a dtype given as a name or an object."""
+    if isinstance(dtype, str) and dtype in _CODES:
+        return dtype
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not {dtype!r}") from None
+    if not found.isnative:
+        raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
+    return found.name
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """Return the NumPy dtype of a canonical name."""
+    return bfloat16() if name == "bfloat16" else np.dtype(name)
+
+
+def _name_of(dtype: np.dtype) -> str:
+    name = _names.get(dtype)
+    if name is None:
+        if not dtype.isnative:
+            raise ValueError(f"out must be in native byte order, not {dtype.str!r}")
+        name = dtype.name
+        if name == "bfloat16":
+            _names[dtype] = name
+    return name
+
+
+# ---- binding
+
+
+@lru_cache(maxsize=4096)
+def _resolve(scheme: Scheme, shape: Shape, layout: Layout, dtype: str) -> tuple[int, tuple[float, ...], Shape]:
+    """Law code, kernel parameters and row-major steps of a whole tensor."""
+    law = scheme.law(shape, layout)
+    return _LAW_CODES[type(law).__name__], law.params(dtype), locate(shape, None)[2]
+
+
+def exact_values(scheme: Scheme, dtype: np.dtype) -> np.ndarray:
+    """The values of a constant or literal scheme in a dtype, or ValueError where they are not values of it."""
+    if isinstance(scheme, literal):
+        given = scheme.values
+    elif isinstance(scheme, (zeros, ones, constant)):
+        law = scheme.law((), "oi")
+        given = np.asarray(law.value if isinstance(law, Constant) else None)
+    else:
+        raise TypeError(
+            f"{scheme!r} draws floating-point values, so dtype must be one of {', '.join(_CODES)}, not {dtype}"
+        )
+    if dtype.kind not in "biufc" and dtype.name != "bfloat16":
+        raise TypeError(f"dtype must be boolean, integer, real or complex, not {dtype}")
+    with np.errstate(all="ignore"):
+        cast = given.astype(dtype)
+    if dtype.kind in "biu":
+        same = all(a == b for a, b in zip(given.ravel().tolist(), cast.ravel().tolist(), strict=True))
+    else:  # rounding is allowed, leaving the range is not
+        same = bool(np.isfinite(cast).all())
+    if not same:
+        raise ValueError(f"{scheme!r} holds values that {dtype} does not have")
+    return cast
+
+
+class _Copy:
+    """A destination that takes given values rather than a law's: the kernel's run, in NumPy."""
+
+    def __init__(self, dest: np.ndarray, values: np.ndarray, scale: float | None) -> None:
+        self.dest, self.values, self.scale = dest, values, scale
+        self.size = dest.size
+
+    def run(self, lo: int, hi: int) -> None:
+        if self.scale is None:
+            self.dest[...] = self.values
+            return
+        wide = np.float64 if self.dest.dtype == np.float64 else np.float32
+        with np.errstate(all="ignore"):
+            total = self.dest.astype(wide) + wide(self.scale) * self.values.astype(wide)
+            self.dest[...] = total.astype(self.dest.dtype)
+
+
+def _overlaps_itself(out: np.ndarray) -> bool:
+    """Whether two elements of an array share memory."""
+    axes = sorted((abs(stride), size) for size, stride in zip(out.shape, out.strides, strict=True) if size > 1)
+    reach = out.itemsize
+    for stride, size in axes:
+        if stride < reach:
+            break
+        reach = stride * (size - 1) + reach
+    else:
+        return False
+    # Strides that do not nest may still keep all elements apart: look at every address.
+    starts = np.zeros(1, np.int64)
+    for stride, size in axes:
+        starts = (starts[:, None] + np.arange(size) * stride).ravel()
+    starts.sort()
+    return bool((np.diff(starts) < out.itemsize).any())
+
+
+def bind(
+    out: np.ndarray,
+    dtype: str,
+    scheme: Scheme,
+    key: tuple[int, int],
+    shape: Shape,
+    layout: Layout,
+    box: Box | None,
+    scale: float | None,
+) -> Any:
+    """Bind a scheme's law to a checked destination; returns what has .size and .run(lo, hi).
+
+    out has the box's shape; where it stands for a half type it may hold uint16 words.
+    """
+    if isinstance(scheme, literal) or dtype not in _CODES:
+        box_shape, start, steps = locate(shape, box)
+        values = exact_values(scheme, out.dtype)
+        if isinstance(scheme, literal):
+            if values.shape != shape:
+                raise ValueError(f"literal values have shape {values.shape}, the tensor has {shape}")
+            if box is not None:
+                values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
+        return _Copy(out, values, scale)
+    code, params, steps = _resolve(scheme, shape, layout, dtype)
+    start = 0
+    if box is not None:
+        _, start, steps = locate(shape, box)
+    _, engine, isa = _kernels.in_use()
+    word = _WORD.get(dtype)
+    dest = out if word is None else out.view(word)
+    return engine.Fill(isa, code, _CODES[dtype], key, params, dest, start, steps, scale)
+
+
+def _check_out(out: Any, box_shape: Shape) -> str:
+    """Check a caller's destination; returns its dtype's name."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
+    name = _name_of(out.dtype)
+    if out.shape != box_shape:
+        raise ValueError(f"out has shape {out.shape}, expected {box_shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, and is read-only")
+    if not out.flags.c_contiguous and _overlaps_itself(out):
+        raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
+    return name
+
+
+def _check_scheme(scheme: Any) -> None:
+    if not isinstance(scheme, Scheme):
+        hint = f"; did you mean {scheme.__name__}()?" if isinstance(scheme, type) and issubclass(scheme, Scheme) else ""
+        raise TypeError(f"scheme must be a winit scheme such as winit.he_normal(), not {scheme!r}{hint}")
+
+
+def _check_threads(threads: Any) -> None:
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
+        raise TypeError(f"threads must be an integer or None, not {type(threads).__name__}")
+    if threads.__index__() < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+
+
+# ---- running
+
+
+def available_threads() -> int:
+    """Count the processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity
+        return os.cpu_count() or 1
+
+
+def run(bound: Sequence[Any], threads: int | None) -> None:
+    """Run bound fills to the end: small work in this thread, large work as one pool of ranges over all of them."""
+    if sum(fill.size for fill in bound) <= INLINE or threads == 1:
+        for fill in bound:
+            fill.run(0, fill.size)
+        return
+    tasks: list[list[tuple[Any, int, int]]] = []
+    batch: list[tuple[Any, int, int]] = []
+    held = 0
+    for fill in bound:
+        if isinstance(fill, _Copy):
+            fill.run(0, fill.size)
+            continue
+        lo = 0
+        while lo < fill.size:
+            hi = min(fill.size, lo + RANGE - held)
+            batch.append((fill, lo, hi))
+            held += hi - lo
+            lo = hi
+            if held == RANGE:
+                tasks.append(batch)
+                batch, held = [], 0
+    if batch:
+        tasks.append(batch)
+
+    def work(task: list[tuple[Any, int, int]]) -> None:
+        for fill, lo, hi in task:
+            fill.run(lo, hi)
+
+    share(work, tasks, threads)
+
+
+def share(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None) -> None:
+    """Do tasks in order over threads that live only as long as this call; the first error stops all and is raised.
+
+    No thread, lock or pool is kept: nothing is left over for a fork to break.
+    """
+    queue = deque(tasks)
+    errors: list[BaseException] = []
+
+    def worker() -> None:
+        try:
+            while not errors:
+                work(queue.popleft())
+        except IndexError:
+            if queue:
+                raise
+        except BaseException as error:
+            errors.append(error)
+
+    helpers = []
+    for _ in range(min(threads or available_threads(), len(queue)) - 1):
+        helper = threading.Thread(target=worker, name="winit")
+        try:
+            helper.start()
+        except RuntimeError:  # no more threads to be had: fewer will do
+            break
+        helpers.append(helper)
+    try:
+        worker()
+    finally:
+        for helper in helpers:
+            helper.join()
+    if errors:
+        raise errors[0]
+
+
+# ---- the public functions
+
+
+def draw(
+    scheme: Scheme,
+    shape: int | Sequence[int],
+    *,
+    seed: int,
+    name: str = "",
+    dtype: Any = "float32",
+    layout: Layout = "oi",
+    box: Box | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Draw a new array: a tensor, or a box of one.
+
+    An element's value depends on (seed, name, its flat index in the global tensor, the scheme's law, dtype) and on
+    nothing else: not on box, threads or engine.
+
+    Parameters
+    ----------
+    scheme : what winit.he_normal() and the like return.
+    shape : tuple of int, or int. The global shape, which fans are taken from.
+    seed : int, 0 <= seed < 2^64.
+    name : str. The tensor's name. Two tensors drawn with one seed and one name are equal where they overlap, and ""
+        is a name like any other: give every tensor of a model its own.
+    dtype : "float32", "float64", "float16", "bfloat16" (an array of ml_dtypes.bfloat16) or a dtype object; zeros,
+        ones, constant and literal take any boolean, integer, real or complex NumPy dtype.
+    layout : "oi" = (out, in, *spatial), "io" = (*spatial, in, out), or winit.Axes.
+    box : tuple of slices of the global shape, or range(lo, hi) of flat indices; the result has the box's shape.
+    threads : int or None, the processors this process may use.
+
+    Returns
+    -------
+    numpy.ndarray, C-contiguous.
+
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; the message says what was expected and what came.
+    MemoryError : the array cannot be allocated.
+    ImportError : bfloat16 without ml_dtypes.
+
+    >>> import winit
+    >>> w = winit.draw(winit.he_normal(), (4, 3), seed=0, name="fc1.weight")
+    >>> row = winit.draw(winit.he_normal(), (4, 3), seed=0, name="fc1.weight", box=(slice(2, 3), slice(None)))
+    >>> bool((row == w[2:3]).all())
+    True
+    """
+    _check_scheme(scheme)
+    key = stream_key(seed, name)
+    shape = check_shape(shape)
+    _check_threads(threads)
+    kind = dtype_name(dtype)
+    out_shape = locate(shape, box)[0]
+    if kind in _CODES and not isinstance(scheme, literal):
+        _resolve(scheme, shape, layout, kind)  # what is wrong with the law comes before the allocation
+    out = empty(out_shape, numpy_dtype(kind))
+    run([bind(out, kind, scheme, key, shape, layout, box, None)], threads)
+    return out
+
+
+def empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """Allocate an array, untouched; MemoryError where that is impossible."""
+    try:
+        return np.empty(shape, dtype)
+    except ValueError:  # NumPy's word for more bytes than an address can count
+        raise MemoryError(f"cannot allocate an array of shape {shape} and dtype {dtype}") from None
+
+
+def fill(
+    out: np.ndarray,
+    scheme: Scheme,
+    *,
+    seed: int,
+    name: str = "",
+    shape: int | Sequence[int] | None = None,
+    layout: Layout = "oi",
+    box: Box | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Fill an array in place with what `draw` would return.
+
+    Parameters
+    ----------
+    out : numpy.ndarray of any strides, as long as no two elements share memory; its dtype is the dtype.
+    shape : the global shape; out's own by default, and needed with a box.
+    scheme, seed, name, layout, box, threads : as in winit.draw.
+
+    Returns
+    -------
+    out.
+
+    Raises
+    ------
+    TypeError, ValueError : as in winit.draw, before anything is written; and for an out that is read-only, of the wrong
+        shape, of foreign byte order, or overlaps itself.
+
+    >>> import numpy as np, winit
+    >>> out = np.zeros((2, 3), np.float32, order="F")
+    >>> winit.fill(out, winit.normal(), seed=1) is out
+    True
+    >>> bool((out == winit.draw(winit.normal(), (2, 3), seed=1)).all())
+    True
+    """
+    _write(out, scheme, seed, name, shape, layout, box, threads, None)
+    return out
+
+
+def add(
+    out: np.ndarray,
+    scheme: Scheme,
+    *,
+    seed: int,
+    name: str = "",
+    scale: float = 1.0,
+    shape: int | Sequence[int] | None = None,
+    layout: Layout = "oi",
+    box: Box | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Add scale times what `draw` would return to an array in place, in one pass that stores no noise.
+
+    out = round(wide(out) + scale v), wide being float32 for the half types and the type itself otherwise, v the law's
+    value in it; the product is rounded, then the sum, then the result to out's type.
+
+    Parameters
+    ----------
+    out : numpy.ndarray of float32, float64, float16 or bfloat16.
+    scale : float, finite; rounded to the wide type.
+    scheme, seed, name, shape, layout, box, threads : as in winit.fill.
+
+    Returns
+    -------
+    out.
+
+    Raises
+    ------
+    TypeError, ValueError : as in winit.fill.
+
+    >>> import numpy as np, winit
+    >>> out = np.ones(3, np.float32)
+    >>> z = winit.draw(winit.normal(), 3, seed=5)
+    >>> bool((winit.add(out, winit.normal(), seed=5, scale=0.5) == 1 + np.float32(0.5) * z).all())
+    True
+    """
+    _write(out, scheme, seed, name, shape, layout, box, threads, real(scale, "scale"))
+    return out
+
+
+def _write(
+    out: np.ndarray,
+    scheme: Scheme,
+    seed: int,
+    name: str,
+    shape: int | Sequence[int] | None,
+    layout: Layout,
+    box: Box | None,
+    threads: int | None,
+    scale: float | None,
+) -> None:
+    _check_scheme(scheme)
+    key = stream_key(seed, name)
+    if threads is not None:
+        _check_threads(threads)
+    if shape is not None:
+        shape = check_shape(shape)
+    elif box is not None:
+        raise ValueError("a box needs shape=, the global shape that it is a box of")
+    elif isinstance(out, np.ndarray):
+        shape = out.shape
+    else:
+        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
+    kind = _check_out(out, shape if box is None else locate(shape, box)[0])
+    if scale is not None:
+        if kind not in _CODES:
+            raise TypeError(f"add needs an out of {', '.join(_CODES)}, not {out.dtype}")
+        rounded = arithmetic(kind, scale)
+        if abs(rounded) == float("inf"):
+            raise ValueError(f"scale {scale!r} is beyond the range of {kind}")
+        scale = rounded
+    bound = bind(out, kind, scheme, key, shape, layout, box, scale)
+    if bound.size <= INLINE:
+        bound.run(0, bound.size)
+    else:
+        run([bound], threads)
+
+
+def words(seed: int, name: str, lo: int, hi: int, tag: int = 0) -> np.ndarray:
+    """Return words lo..hi of the raw stream.
+
+    Parameters
+    ----------
+    seed, name : as in winit.draw.
+    lo, hi : int, 0 <= lo <= hi <= 2^64. Word numbers.
+    tag : int, 0 <= tag < 2^32. Purpose: 0 values, 1 positions; docs/streams.md lists them.
+
+    Returns
+    -------
+    numpy.ndarray of uint32, hi - lo words.
+
+    Raises
+    ------
+    TypeError, ValueError : not integers; out of range.
+
+    Source: Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
+
+    >>> words(0, "", 0, 4)
+    array([1145297396, 1886893106, 1146990826,  842391046], dtype=uint32)
+    """
+    key = stream_key(seed, name)
+    for value, what in ((lo, "lo"), (hi, "hi"), (tag, "tag")):
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+            raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
+    lo, hi, tag = lo.__index__(), hi.__index__(), tag.__index__()
+    if not 0 <= lo <= hi <= 1 << 64:
+        raise ValueError(f"words must be a range with 0 <= lo <= hi <= 2^64, not [{lo}, {hi})")
+    if not 0 <= tag < 1 << 32:
+        raise ValueError(f"tag must be in [0, 2^32), not {tag}")
+    out = empty((hi - lo,), np.dtype(np.uint32))
+    _, engine, isa = _kernels.in_use()
+    engine.words(isa, key, tag, lo, hi, out)
+    return out
+
+

@@ -1,0 +1,45 @@
+"""A seed and a tensor's name to the two words that key its stream."""
+
+from __future__ import annotations
+
+import operator
+from hashlib import blake2b
+
+__all__ = ["stream_key"]
+
+
+def stream_key(seed: int, name: str = "") -> tuple[int, int]:
+    """Derive the Philox key of the stream (seed, name).
+
+    The first 8 bytes of BLAKE2b(digest_size=8, person=b"winit-stream-1") over the seed as 8 little-endian bytes and
+    the name in UTF-8, read as two little-endian 32-bit words.
+
+    Parameters
+    ----------
+    seed : int, 0 <= seed < 2^64.
+    name : str, any; not normalised.
+
+    Raises
+    ------
+    TypeError : seed is not an integer, or name not a str.
+    ValueError : seed out of range, or a name that UTF-8 cannot hold (a lone surrogate).
+
+    Source: RFC 7693 (BLAKE2); docs/streams.md.
+
+    >>> [hex(word) for word in stream_key(0)]
+    ['0x2f97a13c', '0xd5bd5fc']
+    """
+    if type(seed) is not int:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+            raise TypeError(f"seed must be an integer, not {type(seed).__name__}")
+        seed = operator.index(seed)
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must be in [0, 2^64), not {seed}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    try:
+        data = seed.to_bytes(8, "little") + name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"name {name!r} cannot be encoded in UTF-8: {error.reason}") from None
+    digest = int.from_bytes(blake2b(data, digest_size=8, person=b"winit-stream-1").digest(), "little")
+    return digest & 0xFFFFFFFF, digest >> 32

@@ -1,0 +1,52 @@
+"""Schemes: what people ask for. Each resolves, with a global shape and layout, to a law."""
+
+from __future__ import annotations
+
+from winit.schemes import constant as _constant
+from winit.schemes import random as _random
+from winit.schemes.base import Scheme
+from winit.schemes.constant import constant, literal, ones, zeros
+from winit.schemes.random import (
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    kaiming_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    truncated_normal,
+    uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
+)
+
+__all__ = [
+    "Scheme",
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "literal",
+    "named",
+    "normal",
+    "ones",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+
+def named() -> dict[str, type[Scheme]]:
+    """Return every public scheme by name, aliases included."""
+    return {name: getattr(module, name) for module in (_constant, _random) for name in module.__all__}

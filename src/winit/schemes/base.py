@@ -1,0 +1,70 @@
+"""What a scheme is: frozen, comparable, printable, and resolved by a global shape and layout to a law."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar
+
+from winit.laws import Law, Moments
+from winit.shapes import Layout, check_shape
+
+__all__ = ["Scheme", "real"]
+
+
+def real(value: Any, what: str) -> float:
+    """Return a finite number as a float, or say what is wrong with it."""
+    if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, (str, bytes)):
+        raise TypeError(f"{what} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except TypeError:
+        raise TypeError(f"{what} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be finite, not {number!r}")
+    return number
+
+
+class Scheme:
+    """Base of all schemes. A scheme is called as winit.draw is, without naming itself."""
+
+    __slots__ = ()
+    registry: ClassVar[dict[str, type[Scheme]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__name__.startswith("_"):
+            Scheme.registry[cls.__name__] = cls
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        """Resolve to the law of a tensor of this global shape and layout."""
+        raise NotImplementedError
+
+    def moments(self, shape: int | Sequence[int] = (), layout: Layout = "oi") -> Moments:
+        """Return the law's mean, std, low and high in closed form.
+
+        Parameters
+        ----------
+        shape : tuple of int. Global shape; schemes without fans do not look at it.
+        layout : "oi", "io" or winit.Axes.
+
+        >>> import winit
+        >>> winit.xavier_uniform().moments((300, 300)).high
+        0.1
+        """
+        return self.law(check_shape(shape), layout).moments()
+
+    def __call__(self, shape: int | Sequence[int], **keywords: Any) -> Any:
+        """Draw a new array: winit.draw(self, shape, ...)."""
+        from winit.fill import draw
+
+        return draw(self, shape, **keywords)
+
+    def __repr__(self) -> str:
+        shown = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                shown.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"

@@ -1,0 +1,131 @@
+"""Schemes that use no random words: zeros, ones, constant and literal arrays. Any NumPy dtype."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from winit.laws import Constant, Law, Moments
+from winit.schemes.base import Scheme
+from winit.shapes import Layout
+
+__all__ = ["constant", "literal", "ones", "zeros"]
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class zeros(Scheme):
+    """Fill with 0.
+
+    Biases usually; as weights they leave every unit of a layer equal for ever.
+
+    >>> import winit
+    >>> winit.draw(zeros(), 3, seed=0)
+    array([0., 0., 0.], dtype=float32)
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return Constant(0)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class ones(Scheme):
+    """Fill with 1: the scales of normalisation layers.
+
+    >>> import winit
+    >>> winit.draw(ones(), 3, seed=0, dtype="int8")
+    array([1, 1, 1], dtype=int8)
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return Constant(1)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class constant(Scheme):
+    """Fill with one value.
+
+    Parameters
+    ----------
+    value : int, float or bool; finite, and of the tensor's dtype without loss: rounding a float to a shorter float is
+        not a loss, 1.5 or 300 for an int8 is.
+
+    Raises
+    ------
+    TypeError : not a number. ValueError : not finite; or, when drawn, not a value of the dtype.
+
+    >>> import winit
+    >>> winit.draw(constant(0.01), 2, seed=0)
+    array([0.01, 0.01], dtype=float32)
+    """
+
+    value: int | float | bool
+
+    def __post_init__(self) -> None:
+        value = self.value
+        if isinstance(value, np.generic):
+            value = value.item()
+        if not isinstance(value, (bool, int, float)):
+            raise TypeError(f"value must be a real number, not {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"value must be finite, not {value!r}")
+        object.__setattr__(self, "value", value)
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return Constant(self.value)
+
+
+@dataclass(frozen=True, repr=False, slots=True, init=False, eq=False)
+class literal(Scheme):
+    """Fill with the values given.
+
+    Parameters
+    ----------
+    values : array_like of bool, int or float, of the tensor's shape. Kept as a copy. As with `constant`, each must be
+        a value of the tensor's dtype.
+
+    Raises
+    ------
+    TypeError : values of another kind. ValueError : not finite; or, when drawn, of another shape than the tensor's, or
+        not values of the dtype.
+
+    >>> import winit
+    >>> winit.draw(literal([[1, 2], [3, 4]]), (2, 2), seed=0)
+    array([[1., 2.], [3., 4.]], dtype=float32)
+    """
+
+    values: np.ndarray = field()
+
+    def __init__(self, values: Any) -> None:
+        array = np.array(values)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"values must be bool, int or float, not {array.dtype}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("values must be finite")
+        array.flags.writeable = False
+        object.__setattr__(self, "values", array)
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        raise TypeError("a literal array has no law")
+
+    def moments(self, shape: Any = (), layout: Layout = "oi") -> Moments:
+        """Return the mean, std, low and high of the values."""
+        wide = self.values.astype(np.float64)
+        return Moments(float(wide.mean()), float(wide.std()), float(wide.min()), float(wide.max()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, literal):
+            return NotImplemented
+        same = self.values.dtype == other.values.dtype and self.values.shape == other.values.shape
+        return same and bool((self.values == other.values).all())
+
+    def __hash__(self) -> int:
+        return hash((self.values.shape, self.values.dtype.str, self.values.tobytes()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return literal, (np.array(self.values),)
+
+    def __repr__(self) -> str:
+        return f"literal({self.values.tolist()!r})"

@@ -1,0 +1,381 @@
+"""Independent random elements: the plain laws, and variance scaling with its named special cases."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from winit.activations import gain as gain_of
+from winit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+from winit.schemes.base import Scheme, real
+from winit.shapes import Layout, fans
+
+__all__ = [
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+]
+
+MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
+
+
+def _finite(scheme: Scheme, *names: str) -> None:
+    for name in names:
+        object.__setattr__(scheme, name, real(getattr(scheme, name), name))
+
+
+def _one_of(value: Any, known: tuple[str, ...], what: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    if value not in known:
+        raise ValueError(f"{what} must be one of {', '.join(map(repr, known))}, not {value!r}")
+
+
+def _not_negative(value: float, what: str) -> None:
+    if value < 0:
+        raise ValueError(f"{what} must not be negative, not {value!r}")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class uniform(Scheme):
+    """Draw from U[low, high).
+
+    value = low + (high - low) u, u a multiple of 2^-24 in [0, 1) (2^-53 in float64); never high.
+
+    Parameters
+    ----------
+    low, high : float, low < high.
+
+    Raises
+    ------
+    TypeError : not numbers. ValueError : not finite, low >= high; when drawn, beyond the dtype's range.
+
+    >>> uniform(-0.1, 0.1).moments()
+    Moments(mean=0.0, std=0.05773502691896258, low=-0.1, high=0.1)
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        _finite(self, "low", "high")
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high, not {self.low!r} and {self.high!r}")
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return Uniform(self.low, self.high)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class normal(Scheme):
+    """Draw from N(mean, std^2).
+
+    Parameters
+    ----------
+    mean : float.
+    std : float, >= 0.
+
+    Raises
+    ------
+    TypeError : not numbers. ValueError : not finite, negative std; when drawn, |mean| + 6.77 std beyond the dtype's
+        range.
+
+    Source: Box & Muller 1958 (the transform).
+
+    >>> normal(std=0.02)
+    normal(std=0.02)
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _finite(self, "mean", "std")
+        _not_negative(self.std, "std")
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return Normal(self.mean, self.std)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class truncated_normal(Scheme):
+    """Draw from N(mean, std^2) cut to [mean + std low, mean + std high], by the inverse distribution function.
+
+    The result's standard deviation is smaller than std (0.88 std at the default cuts); `moments` gives it.
+
+    Parameters
+    ----------
+    mean : float.
+    std : float, >= 0.
+    low, high : float, low < high. In units of std, before scaling: torch's a is mean + std low, not low.
+
+    Raises
+    ------
+    TypeError : not numbers. ValueError : not finite, negative std, low >= high; when drawn, both cuts more than 12
+        (float64: 36) standard deviations out on one side, or values beyond the dtype's range.
+
+    Source: inversion, Devroye 1986, chapter II.2.
+
+    >>> truncated_normal().moments().std
+    0.8796256610342398
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    low: float = -2.0
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        _finite(self, "mean", "std", "low", "high")
+        _not_negative(self.std, "std")
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high, not {self.low!r} and {self.high!r}")
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return TruncatedNormal(self.mean, self.std, self.low, self.high)
+
+
+# The standard deviation of a standard normal cut at ±2.
+_CUT_STD = TruncatedNormal(0.0, 1.0, -2.0, 2.0)
+
+
+def _fan(shape: tuple[int, ...], layout: Layout, mode: str) -> float:
+    fan_in, fan_out = fans(shape, layout)
+    fan_in, fan_out = max(fan_in, 1), max(fan_out, 1)  # an empty tensor has no element that could notice
+    if mode == "fan_in":
+        return float(fan_in)
+    if mode == "fan_out":
+        return float(fan_out)
+    if mode == "fan_avg":
+        return (fan_in + fan_out) / 2
+    return math.sqrt(fan_in * fan_out)
+
+
+def _scaled(std: float, distribution: str) -> Law:
+    """The centred law of this standard deviation."""
+    if distribution == "normal":
+        return Normal(0.0, std)
+    if distribution == "uniform":
+        bound = math.sqrt(3.0) * std
+        return Uniform(-bound, bound) if bound > 0 else Constant(0.0)
+    return TruncatedNormal(0.0, std / _CUT_STD.moments().std, -2.0, 2.0)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class variance_scaling(Scheme):
+    """Draw with variance scale / fan: the family of which Xavier's, He's and LeCun's schemes are members.
+
+    std = sqrt(scale / fan); uniform on [-sqrt(3) std, sqrt(3) std), normal, or normal cut at two standard deviations
+    and widened by 1/0.8796 so that its standard deviation is std all the same (JAX's and Keras's convention).
+
+    Parameters
+    ----------
+    scale : float, >= 0.
+    mode : "fan_in", "fan_out", "fan_avg" (their mean) or "fan_geo_avg" (their geometric mean).
+    distribution : "normal", "uniform" or "truncated_normal".
+
+    Raises
+    ------
+    TypeError, ValueError : as above; when drawn, a shape without fans.
+
+    Source: Glorot & Bengio 2010; He et al. 2015 (arXiv 1502.01852); jax.nn.initializers.variance_scaling.
+
+    >>> variance_scaling(2.0).moments((10, 50)).std
+    0.2
+    """
+
+    scale: float = 1.0
+    mode: str = "fan_in"
+    distribution: str = "normal"
+
+    def __post_init__(self) -> None:
+        _finite(self, "scale")
+        _not_negative(self.scale, "scale")
+        _one_of(self.mode, MODES, "mode")
+        _one_of(self.distribution, DISTRIBUTIONS, "distribution")
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(math.sqrt(self.scale / _fan(shape, layout, self.mode)), self.distribution)
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class _xavier(Scheme):
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _finite(self, "gain")
+        _not_negative(self.gain, "gain")
+
+    def _std(self, shape: tuple[int, ...], layout: Layout) -> float:
+        return self.gain / math.sqrt(_fan(shape, layout, "fan_avg"))
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class xavier_uniform(_xavier):
+    """Draw from U[-b, b), b = gain sqrt(6 / (fan_in + fan_out)): variance_scaling(gain^2, "fan_avg", "uniform").
+
+    Parameters
+    ----------
+    gain : float, >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError : as above; when drawn, a shape without fans.
+
+    Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16.
+
+    >>> xavier_uniform().moments((100, 200)).high
+    0.1414213562373095
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(self._std(shape, layout), "uniform")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class xavier_normal(_xavier):
+    """Draw from N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)): variance_scaling(gain^2, "fan_avg", "normal").
+
+    Not cut, as in torch; JAX's and Keras's glorot_normal is variance_scaling(1, "fan_avg", "truncated_normal").
+
+    Parameters
+    ----------
+    gain : float, >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError : as above; when drawn, a shape without fans.
+
+    Source: Glorot & Bengio 2010.
+
+    >>> xavier_normal(gain=2).moments((100, 100)).std
+    0.2
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(self._std(shape, layout), "normal")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class _he(Scheme):
+    a: float = 0.0
+    mode: str = "fan_in"
+    nonlinearity: str = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        _finite(self, "a")
+        _one_of(self.mode, MODES, "mode")
+        gain_of(self.nonlinearity)
+        if self.a != 0 and self.nonlinearity != "leaky_relu":
+            raise ValueError(f"a is the slope of leaky_relu; {self.nonlinearity} has none, so a must be 0")
+
+    def _std(self, shape: tuple[int, ...], layout: Layout) -> float:
+        gain = gain_of("leaky_relu", self.a) if self.nonlinearity == "leaky_relu" else gain_of(self.nonlinearity)
+        return gain / math.sqrt(_fan(shape, layout, self.mode))
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class he_uniform(_he):
+    """Draw from U[-b, b), b = gain sqrt(3 / fan).
+
+    Parameters
+    ----------
+    a : float. The slope of leaky_relu below zero: gain = sqrt(2 / (1 + a^2)); 0 is relu.
+    mode : "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass.
+    nonlinearity : str. A row of winit.gain.
+
+    Raises
+    ------
+    TypeError, ValueError : as above; when drawn, a shape without fans.
+
+    Source: He et al. 2015, "Delving deep into rectifiers" (arXiv 1502.01852); torch.nn.init.kaiming_uniform_.
+
+    >>> he_uniform().moments((10, 600)).high
+    0.1
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(self._std(shape, layout), "uniform")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class he_normal(_he):
+    """Draw from N(0, std^2), std = gain / sqrt(fan).
+
+    Not cut, as in torch; JAX's and Keras's he_normal is variance_scaling(2, "fan_in", "truncated_normal").
+
+    Parameters
+    ----------
+    a : float. The slope of leaky_relu below zero: gain = sqrt(2 / (1 + a^2)); 0 is relu.
+    mode : "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass.
+    nonlinearity : str. A row of winit.gain.
+
+    Raises
+    ------
+    TypeError, ValueError : as above; when drawn, a shape without fans.
+
+    Source: He et al. 2015 (arXiv 1502.01852); torch.nn.init.kaiming_normal_.
+
+    >>> he_normal().moments((10, 200)).std
+    0.1
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(self._std(shape, layout), "normal")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class lecun_uniform(Scheme):
+    """Draw from U[-b, b), b = sqrt(3 / fan_in): variance_scaling(1, "fan_in", "uniform").
+
+    Raises
+    ------
+    ValueError : when drawn, a shape without fans.
+
+    Source: LeCun, Bottou, Orr, Müller 1998, "Efficient BackProp", section 4.6.
+
+    >>> lecun_uniform().moments((10, 300)).high
+    0.1
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(1 / math.sqrt(_fan(shape, layout, "fan_in")), "uniform")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class lecun_normal(Scheme):
+    """Draw from N(0, 1/fan_in): variance_scaling(1, "fan_in", "normal").
+
+    Not cut; JAX's and Keras's lecun_normal is variance_scaling(1, "fan_in", "truncated_normal").
+
+    Raises
+    ------
+    ValueError : when drawn, a shape without fans.
+
+    Source: LeCun, Bottou, Orr, Müller 1998, "Efficient BackProp", section 4.6.
+
+    >>> lecun_normal().moments((10, 400)).std
+    0.05
+    """
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _scaled(1 / math.sqrt(_fan(shape, layout, "fan_in")), "normal")
+
+
+glorot_uniform = xavier_uniform
+glorot_normal = xavier_normal
+kaiming_uniform = he_uniform
+kaiming_normal = he_normal
