@@ -13,13 +13,14 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from winit import _kernels
+from winit._kernels.reference import round_bf16, widen_bf16
 from winit.keys import stream_key
 from winit.laws import Constant, arithmetic
 from winit.schemes.base import Scheme, real
 from winit.schemes.constant import constant, literal, ones, zeros
 from winit.shapes import Box, Layout, Shape, check_shape, locate
 
-__all__ = ["add", "available_threads", "bind", "draw", "fill", "run", "words"]
+__all__ = ["add", "available_threads", "bind", "draw", "fill", "run", "share", "words"]
 
 # Elements. A range of this many float32 values takes a thread about a millisecond, long beside the microseconds of
 # handing it over; below twice that, starting threads costs more than they save.
@@ -96,7 +97,7 @@ def exact_values(scheme: Scheme, dtype: np.dtype) -> np.ndarray:
         raise TypeError(
             f"{scheme!r} draws floating-point values, so dtype must be one of {', '.join(_CODES)}, not {dtype}"
         )
-    if dtype.kind not in "biufc" and dtype.name != "bfloat16":
+    if dtype.kind not in "biufc":
         raise TypeError(f"dtype must be boolean, integer, real or complex, not {dtype}")
     with np.errstate(all="ignore"):
         cast = given.astype(dtype)
@@ -110,20 +111,25 @@ def exact_values(scheme: Scheme, dtype: np.dtype) -> np.ndarray:
 
 
 class _Copy:
-    """A destination that takes given values rather than a law's: the kernel's run, in NumPy."""
+    """A destination that takes given values rather than a law's: the kernel's run, in NumPy, all at once."""
 
-    def __init__(self, dest: np.ndarray, values: np.ndarray, scale: float | None) -> None:
-        self.dest, self.values, self.scale = dest, values, scale
+    def __init__(self, dest: np.ndarray, dtype: str, values: np.ndarray, scale: float | None) -> None:
+        self.dest, self.dtype, self.values, self.scale = dest, dtype, values, scale
         self.size = dest.size
 
     def run(self, lo: int, hi: int) -> None:
-        if self.scale is None:
+        if self.dtype == "bfloat16":
+            words, value = self.dest.view(np.uint16), self.values
+            if self.scale is not None:
+                with np.errstate(all="ignore"):
+                    value = widen_bf16(words) + np.float32(self.scale) * value
+            words[...] = round_bf16(np.asarray(value))
+        elif self.scale is None:
             self.dest[...] = self.values
-            return
-        wide = np.float64 if self.dest.dtype == np.float64 else np.float32
-        with np.errstate(all="ignore"):
-            total = self.dest.astype(wide) + wide(self.scale) * self.values.astype(wide)
-            self.dest[...] = total.astype(self.dest.dtype)
+        else:
+            wide = np.float64 if self.dtype == "float64" else np.float32
+            with np.errstate(all="ignore"):
+                self.dest[...] = self.dest.astype(wide) + wide(self.scale) * self.values.astype(wide)
 
 
 def _overlaps_itself(out: np.ndarray) -> bool:
@@ -159,14 +165,13 @@ def bind(
     out has the box's shape; where it stands for a half type it may hold uint16 words.
     """
     if isinstance(scheme, literal) or dtype not in _CODES:
-        box_shape, start, steps = locate(shape, box)
-        values = exact_values(scheme, out.dtype)
+        values = exact_values(scheme, np.dtype(np.float32) if dtype == "bfloat16" else out.dtype)
         if isinstance(scheme, literal):
             if values.shape != shape:
                 raise ValueError(f"literal values have shape {values.shape}, the tensor has {shape}")
             if box is not None:
                 values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
-        return _Copy(out, values, scale)
+        return _Copy(out, dtype, values, scale)
     code, params, steps = _resolve(scheme, shape, layout, dtype)
     start = 0
     if box is not None:
@@ -197,7 +202,7 @@ def _check_scheme(scheme: Any) -> None:
         raise TypeError(f"scheme must be a winit scheme such as winit.he_normal(), not {scheme!r}{hint}")
 
 
-def _check_threads(threads: Any) -> None:
+def check_threads(threads: Any) -> None:
     if threads is None:
         return
     if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
@@ -335,7 +340,7 @@ def draw(
     _check_scheme(scheme)
     key = stream_key(seed, name)
     shape = check_shape(shape)
-    _check_threads(threads)
+    check_threads(threads)
     kind = dtype_name(dtype)
     out_shape = locate(shape, box)[0]
     if kind in _CODES and not isinstance(scheme, literal):
@@ -447,7 +452,7 @@ def _write(
     _check_scheme(scheme)
     key = stream_key(seed, name)
     if threads is not None:
-        _check_threads(threads)
+        check_threads(threads)
     if shape is not None:
         shape = check_shape(shape)
     elif box is not None:

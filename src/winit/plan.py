@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from winit import schemes
-from winit.fill import bind, dtype_name, empty, exact_values, numpy_dtype, run
+from winit.fill import bind, check_threads, dtype_name, empty, exact_values, numpy_dtype, run
 from winit.keys import stream_key
 from winit.schemes.base import Scheme
-from winit.schemes.constant import constant, literal, ones, zeros
+from winit.schemes.constant import literal
 from winit.shapes import MAX_SIZE, Axes, Layout, Shape, check_shape
 
 __all__ = ["Param", "Plan", "Rule"]
@@ -286,9 +286,7 @@ class Plan(Mapping[str, Param]):
         TypeError, ValueError : seed, threads. MemoryError : the arrays cannot be allocated. ImportError : bfloat16
             without ml_dtypes.
         """
-        from winit.fill import _check_threads
-
-        _check_threads(threads)
+        check_threads(threads)
         keys = {name: stream_key(seed, self.key(name)) for name in self.stored}
         arrays: dict[str, np.ndarray] = {}
         bound = []
@@ -355,7 +353,7 @@ class Plan(Mapping[str, Param]):
         lines = ["[tensors]"]
         for name, param in self.items():
             if param.tied is not None:
-                lines.append(f"{_quote(name)} = {{ tied = {_quote(param.tied)} }}")
+                lines.append(f"{_quote(_escape(name))} = {{ tied = {_quote(param.tied)} }}")
                 continue
             fields = [f"shape = {list(param.shape)}", f"dtype = {_quote(param.dtype)}"]
             fields.append(f"scheme = {_quote(repr(param.scheme))}")

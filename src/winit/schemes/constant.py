@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,25 +83,31 @@ class literal(Scheme):
 
     Parameters
     ----------
-    values : array_like of bool, int or float, of the tensor's shape. Kept as a copy. As with `constant`, each must be
-        a value of the tensor's dtype.
+    values : array_like of bool, int or float, of the tensor's shape. Kept as a copy, floats in float64 and integers in
+        64 bits. As with `constant`, each must be a value of the tensor's dtype.
 
     Raises
     ------
-    TypeError : values of another kind. ValueError : not finite; or, when drawn, of another shape than the tensor's, or
-        not values of the dtype.
+    TypeError : values of another kind. ValueError : none at all, not finite; or, when drawn, of another shape than the
+        tensor's, or not values of the dtype.
 
     >>> import winit
     >>> winit.draw(literal([[1, 2], [3, 4]]), (2, 2), seed=0)
     array([[1., 2.], [3., 4.]], dtype=float32)
     """
 
-    values: np.ndarray = field()
+    values: np.ndarray
 
     def __init__(self, values: Any) -> None:
         array = np.array(values)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"values must be bool, int or float, not {array.dtype}")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise TypeError(f"values must be bool, int or float of at most 64 bits, not {array.dtype}")
+        if array.size == 0:
+            raise ValueError(f"values must not be empty (shape {array.shape}); zeros() fills an empty tensor")
+        if array.dtype.kind == "f":
+            array = array.astype(np.float64)
+        elif array.dtype.kind == "i" or (array.dtype.kind == "u" and array.max() < 1 << 63):
+            array = array.astype(np.int64)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("values must be finite")
         array.flags.writeable = False
@@ -118,8 +124,8 @@ class literal(Scheme):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, literal):
             return NotImplemented
-        same = self.values.dtype == other.values.dtype and self.values.shape == other.values.shape
-        return same and bool((self.values == other.values).all())
+        mine, theirs = self.values, other.values
+        return mine.dtype == theirs.dtype and mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes()
 
     def __hash__(self) -> int:
         return hash((self.values.shape, self.values.dtype.str, self.values.tobytes()))

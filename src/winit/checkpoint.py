@@ -1,0 +1,453 @@
+"""A plan to and from safetensors files: written in a stream, whole or not at all, and verified bit by bit.
+
+The format (github.com/huggingface/safetensors): 8 little-endian bytes that hold the header's length, a JSON header from
+names to dtype, shape and data offsets, then the tensors' bytes, which must leave no gap.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from winit.fill import available_threads, bind, check_threads, share
+from winit.keys import stream_key
+from winit.plan import Param, Plan
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Verification", "header", "read_header", "verify", "write"]
+
+SPAN = 4 << 20  # bytes that a thread draws into its buffer before it writes them to their place
+MAX_HEADER = 100_000_000  # what the safetensors library reads
+
+CODES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+    "complex64": "C64",
+}
+
+Progress = Callable[[int, int], None]
+
+
+def header(plan: Plan, seed: int) -> tuple[bytes, dict[str, int]]:
+    """Lay out a plan's file.
+
+    Tensors stand in the plan's order, those of wider elements first, so that each is aligned for its dtype. The
+    metadata carries the stream version, the seed, the plan's digest, and for each tied name the name it is tied to
+    (as safetensors.torch.save_model does).
+
+    Returns
+    -------
+    (bytes, dict) : all that precedes the tensors' bytes, and each stored tensor's place in the file.
+
+    Raises
+    ------
+    ValueError : a tensor called "__metadata__", a header longer than 100 MB.
+    """
+    from winit import STREAM_VERSION
+
+    metadata = {
+        "format": "pt",
+        "winit.stream": str(STREAM_VERSION),
+        "winit.seed": str(seed),
+        "winit.plan": plan.digest,
+    }
+    metadata |= {name: param.tied for name, param in plan.items() if param.tied is not None}
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    places = {}
+    end = 0
+    for name, param in sorted(plan.stored.items(), key=lambda item: -item[1].itemsize):
+        if name == "__metadata__":
+            raise ValueError("a tensor cannot be called '__metadata__' in a safetensors file")
+        places[name] = end
+        end += param.nbytes
+        entries[name] = {
+            "dtype": CODES[param.dtype],
+            "shape": list(param.shape),
+            "data_offsets": [places[name], end],
+        }
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"the file's header would be {len(text):,} bytes, more than the {MAX_HEADER:,} readers accept")
+    start = 8 + len(text)
+    return struct.pack("<Q", len(text)) + text, {name: start + place for name, place in places.items()}
+
+
+def _element_dtype(param: Param) -> np.dtype:
+    return np.dtype(np.uint16) if param.dtype == "bfloat16" else np.dtype(param.dtype)
+
+
+@dataclass(frozen=True)
+class _Span:
+    name: str
+    param: Param
+    key: tuple[int, int]
+    lo: int
+    hi: int
+    place: int
+
+    def draw(self, buffer: np.ndarray) -> memoryview:
+        """Draw elements lo..hi into a byte buffer; returns the bytes."""
+        param = self.param
+        assert param.scheme is not None
+        size = (self.hi - self.lo) * param.itemsize
+        out = buffer[:size].view(_element_dtype(param))
+        if self.hi - self.lo == param.size == 1 and param.shape == ():
+            bound = bind(out.reshape(()), param.dtype, param.scheme, self.key, (), param.layout, None, None)
+        else:
+            box = range(self.lo, self.hi)
+            bound = bind(out, param.dtype, param.scheme, self.key, param.shape, param.layout, box, None)
+        bound.run(0, bound.size)
+        return memoryview(buffer)[:size]
+
+
+def _spans(plan: Plan, seed: int, places: dict[str, int]) -> Iterator[_Span]:
+    for name, place in places.items():
+        param = plan[name]
+        key = stream_key(seed, plan.key(name))
+        step = SPAN // param.itemsize
+        for lo in range(0, param.size, step):
+            hi = min(lo + step, param.size)
+            yield _Span(name, param, key, lo, hi, place + lo * param.itemsize)
+
+
+class _Counter:
+    """Adds up the bytes done and passes them on, one thread at a time."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.done, self.total, self.progress, self.lock = 0, total, progress, threading.Lock()
+        self.add(0)
+
+    def add(self, count: int) -> None:
+        if self.progress is not None:
+            with self.lock:
+                self.done += count
+                self.progress(self.done, self.total)
+
+
+def _buffers(threads: int | None, spans: int, each: int) -> deque[list[np.ndarray]]:
+    count = max(1, min(threads or available_threads(), spans))
+    return deque([np.empty(SPAN, np.uint8) for _ in range(each)] for _ in range(count))
+
+
+# ---- writing
+
+
+def write(
+    plan: Plan,
+    path: str | os.PathLike[str],
+    *,
+    seed: int,
+    overwrite: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Draw every tensor of a plan straight into one safetensors file.
+
+    Each thread draws 4 MiB and writes them to their place, so memory does not grow with the model. The file appears
+    under its name when it is whole and on the disk, else not at all: it is written without a name where the system can
+    do that (O_TMPFILE), otherwise as .NAME.partial under a lock, which the next run takes over.
+
+    Parameters
+    ----------
+    plan : Plan.
+    path : str or os.PathLike. The file.
+    seed : int, 0 <= seed < 2^64.
+    overwrite : bool. Replace an existing file; what was there stays until the new one is whole.
+    threads : int or None, the processors this process may use.
+    progress : callable(bytes done, bytes in all) or None. Called from the writing threads, one at a time.
+
+    Raises
+    ------
+    FileExistsError : the file exists, and overwrite is False.
+    OSError : it cannot be written: a full disk, a missing directory, another process that is writing it.
+    TypeError, ValueError : seed, threads, a plan that the format cannot hold.
+    """
+    check_threads(threads)
+    stream_key(seed)
+    target = Path(path)
+    if not hasattr(os, "pwrite"):
+        raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", str(target))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a directory", str(target))
+    if not overwrite and os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "exists already (overwrite=True or --overwrite replaces it)", str(target))
+    head, places = header(plan, seed)
+    total = len(head) + plan.nbytes
+    spans = list(_spans(plan, seed, places))
+    buffers = _buffers(threads, len(spans), 1)
+    counter = _Counter(plan.nbytes, progress)
+    try:
+        with _appearing(target, overwrite) as descriptor:
+            _check_room(descriptor, total, target)
+            _write_at(descriptor, memoryview(head), 0)
+
+            def work(span: _Span) -> None:
+                own = buffers.pop()
+                data = span.draw(own[0])
+                _write_at(descriptor, data, span.place)
+                buffers.append(own)
+                counter.add(len(data))
+
+            share(work, spans, threads)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(target)
+        raise
+
+
+def _write_at(descriptor: int, data: memoryview, place: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, place)
+        data, place = data[written:], place + written
+
+
+def _check_room(descriptor: int, size: int, target: Path) -> None:
+    disk = os.fstatvfs(descriptor)
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_blocks and free < size:
+        raise OSError(errno.ENOSPC, f"No space left on device: {size:,} bytes are needed, {free:,} free", str(target))
+
+
+@contextmanager
+def _appearing(target: Path, overwrite: bool) -> Iterator[int]:
+    """Open a file that takes its name only when the block ends well and its bytes are on the disk."""
+    partial = target.with_name(f".{target.name}.partial")
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        unnamed = _open_unnamed(target.parent)
+        descriptor = _open_partial(partial) if unnamed is None else unnamed
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+            if unnamed is None:
+                _name(partial, target, overwrite)
+            elif overwrite:  # a name can be replaced by a rename alone, so the file gets one for that moment
+                partial.unlink(missing_ok=True)
+                _link_unnamed(descriptor, directory, partial)
+                partial.replace(target)
+            else:
+                _link_unnamed(descriptor, directory, target)
+            os.fsync(directory)
+        except BaseException:
+            if unnamed is None:
+                partial.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+    finally:
+        os.close(directory)
+
+
+def _name(partial: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        partial.replace(target)
+    else:  # a link, unlike a rename, does not replace what another process has put there meanwhile
+        os.link(partial, target)
+        partial.unlink()
+
+
+def _link_unnamed(descriptor: int, directory: int, target: Path) -> None:
+    # Only with a directory descriptor does Python call linkat and so follow the link that /proc is.
+    os.link(f"/proc/self/fd/{descriptor}", target.name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _open_unnamed(directory: Path) -> int | None:
+    """Open a file without a name in a directory, or None where the system or file system has no such thing."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.exists("/proc/self/fd"):  # noqa: PTH110
+        return None
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
+
+
+def _open_partial(partial: Path) -> int:
+    """Open and lock the one file that unfinished writes go to."""
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), partial.stat()):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BlockingIOError(errno.EAGAIN, "another process is writing it", str(partial)) from None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # finished and renamed by its owner between our open and our lock
+
+
+# ---- reading
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What verify found. The file is what its plan and seed say if `ok`."""
+
+    differ: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    malformed: dict[str, str]
+    metadata: dict[str, str]
+    tensors: int
+    bytes: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor is there, of the right dtype and shape, and equal bit by bit, and no other."""
+        return not (self.differ or self.missing or self.unexpected or self.malformed)
+
+
+def read_header(descriptor: int, name: str) -> tuple[dict[str, dict[str, Any]], dict[str, str], int]:
+    """Read a safetensors header: (entries, metadata, where the tensors' bytes begin).
+
+    Raises
+    ------
+    ValueError : not a safetensors file; the message says what is wrong. Nothing is allocated beyond the file's size.
+    """
+
+    def broken(what: str) -> ValueError:
+        return ValueError(f"{name} is not a safetensors file: {what}")
+
+    size = os.fstat(descriptor).st_size
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise broken("it is not a regular file")
+    prefix = os.pread(descriptor, 8, 0)
+    if len(prefix) < 8:
+        raise broken(f"it has {size} bytes, and the header's length alone takes 8")
+    (length,) = struct.unpack("<Q", prefix)
+    if length > min(size - 8, MAX_HEADER):
+        raise broken(f"its header claims {length:,} bytes of a file of {size:,}")
+    text = os.pread(descriptor, length, 8)
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise broken(f"its header is not JSON ({str(error).splitlines()[0]})") from None
+    if not isinstance(entries, dict):
+        raise broken("its header is not an object")
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise broken("its __metadata__ is not an object of strings")
+    for tensor, entry in entries.items():
+        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+        whole = isinstance(offsets, list) and len(offsets) == 2 and all(type(x) is int for x in offsets)
+        if not whole or not isinstance(entry.get("shape"), list) or not isinstance(entry.get("dtype"), str):
+            raise broken(f"its entry for {tensor!r} is malformed")
+        if not 0 <= offsets[0] <= offsets[1] <= size - 8 - length:
+            raise broken(f"the bytes of {tensor!r} lie outside it")
+    return entries, metadata, 8 + length
+
+
+def verify(
+    path: str | os.PathLike[str],
+    plan: Plan,
+    *,
+    seed: int,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Recompute every element of a safetensors file in a stream and compare it bit by bit.
+
+    Parameters
+    ----------
+    path : str or os.PathLike.
+    plan, seed, threads, progress : as in write.
+
+    Returns
+    -------
+    Verification : which tensors differ, are missing, unexpected, or of another dtype or shape.
+
+    Raises
+    ------
+    OSError : the file cannot be read. ValueError : it is not a safetensors file. TypeError, ValueError : seed, threads.
+    """
+    check_threads(threads)
+    stream_key(seed)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        entries, metadata, start = read_header(descriptor, os.fspath(path))
+        malformed, places = {}, {}
+        for name, param in plan.stored.items():
+            entry = entries.get(name)
+            if entry is None:
+                continue
+            lo, hi = entry["data_offsets"]
+            found = entry["dtype"], entry["shape"], hi - lo
+            expected = CODES[param.dtype], list(param.shape), param.nbytes
+            if found != expected:
+                malformed[name] = "is {} {} in {:,} bytes, expected {} {} in {:,}".format(*found, *expected)
+            else:
+                places[name] = start + lo
+        spans = list(_spans(plan, seed, places))
+        buffers = _buffers(threads, len(spans), 2)
+        total = sum(plan[name].nbytes for name in places)
+        counter = _Counter(total, progress)
+        differ = set()
+
+        def work(span: _Span) -> None:
+            own = buffers.pop()
+            expected = span.draw(own[0])
+            found = memoryview(own[1])[: len(expected)]
+            _read_at(descriptor, found, span.place, os.fspath(path))
+            if not np.array_equal(np.frombuffer(expected, np.uint8), np.frombuffer(found, np.uint8)):
+                differ.add(span.name)
+            buffers.append(own)
+            counter.add(len(expected))
+
+        share(work, spans, threads)
+    finally:
+        os.close(descriptor)
+    return Verification(
+        differ=tuple(name for name in plan.stored if name in differ),
+        missing=tuple(name for name in plan.stored if name not in entries),
+        unexpected=tuple(name for name in entries if name not in plan.stored),
+        malformed=malformed,
+        metadata=metadata,
+        tensors=len(places),
+        bytes=total,
+    )
+
+
+def _read_at(descriptor: int, into: memoryview, place: int, name: str) -> None:
+    while into:
+        count = os.preadv(descriptor, [into], place) if hasattr(os, "preadv") else _pread(descriptor, into, place)
+        if count == 0:
+            raise ValueError(f"{name} was cut short while it was read")
+        into, place = into[count:], place + count
+
+
+def _pread(descriptor: int, into: memoryview, place: int) -> int:
+    data = os.pread(descriptor, len(into), place)
+    into[: len(data)] = data
+    return len(data)
