@@ -7,10 +7,11 @@ An element's value is a function of (seed, tensor name, element index, law, dtyp
 (256, 784)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from winit._kernels import engines, use_engine
 from winit.activations import gain
 from winit.fill import add, draw, fill, words
-from winit.plan import Param, Plan
 from winit.schemes import (
     Scheme,
     constant,
@@ -33,6 +34,9 @@ from winit.schemes import (
     zeros,
 )
 from winit.shapes import Axes, fans
+
+if TYPE_CHECKING:
+    from winit.plan import Param, Plan
 
 __version__ = "0.1.0"
 STREAM_VERSION = 1
@@ -70,3 +74,17 @@ __all__ = [
     "xavier_uniform",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Plans bring TOML and patterns, 8 ms that those who fill single tensors need not wait for.
+    if name in ("Param", "Plan"):
+        from winit import plan
+
+        globals().update(Param=plan.Param, Plan=plan.Plan)
+        return globals()[name]
+    raise AttributeError(f"module 'winit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -40,11 +40,8 @@ def _table(value: float) -> Callable[[float | None], float]:
 
 
 _GAINS: dict[str, Callable[[float | None], float]] = {
-    **dict.fromkeys(
-        ("linear", "identity", "sigmoid")
-        + tuple(f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)),
-        _linear,
-    ),
+    **dict.fromkeys(("linear", "identity", "sigmoid", "conv1d", "conv2d", "conv3d"), _linear),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _linear),
     "tanh": _table(5 / 3),
     "relu": _table(math.sqrt(2)),
     "leaky_relu": _leaky_relu,
@@ -92,6 +89,7 @@ def gain(nonlinearity: str, param: float | None = None) -> float:
     1.4142135623730951
     >>> round(gain("gelu"), 5)
     1.53353
+
     """
     if not isinstance(nonlinearity, str):
         raise TypeError(f"nonlinearity must be a str, not {type(nonlinearity).__name__}")

@@ -69,6 +69,7 @@ def header(plan: Plan, seed: int) -> tuple[bytes, dict[str, int]]:
     Raises
     ------
     ValueError : a tensor called "__metadata__", a header longer than 100 MB.
+
     """
     from winit import STREAM_VERSION
 
@@ -113,7 +114,7 @@ class _Span:
     hi: int
     place: int
 
-    def draw(self, buffer: np.ndarray) -> memoryview:
+    def draw(self, buffer: Any) -> memoryview:
         """Draw elements lo..hi into a byte buffer; returns the bytes."""
         param = self.param
         assert param.scheme is not None
@@ -152,7 +153,7 @@ class _Counter:
                 self.progress(self.done, self.total)
 
 
-def _buffers(threads: int | None, spans: int, each: int) -> deque[list[np.ndarray]]:
+def _buffers(threads: int | None, spans: int, each: int) -> deque[list[Any]]:
     count = max(1, min(threads or available_threads(), spans))
     return deque([np.empty(SPAN, np.uint8) for _ in range(each)] for _ in range(count))
 
@@ -189,6 +190,7 @@ def write(
     FileExistsError : the file exists, and overwrite is False.
     OSError : it cannot be written: a full disk, a missing directory, another process that is writing it.
     TypeError, ValueError : seed, threads, a plan that the format cannot hold.
+
     """
     check_threads(threads)
     stream_key(seed)
@@ -335,6 +337,7 @@ def read_header(descriptor: int, name: str) -> tuple[dict[str, dict[str, Any]], 
     Raises
     ------
     ValueError : not a safetensors file; the message says what is wrong. Nothing is allocated beyond the file's size.
+
     """
 
     def broken(what: str) -> ValueError:
@@ -360,11 +363,12 @@ def read_header(descriptor: int, name: str) -> tuple[dict[str, dict[str, Any]], 
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise broken("its __metadata__ is not an object of strings")
     for tensor, entry in entries.items():
-        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-        whole = isinstance(offsets, list) and len(offsets) == 2 and all(type(x) is int for x in offsets)
-        if not whole or not isinstance(entry.get("shape"), list) or not isinstance(entry.get("dtype"), str):
-            raise broken(f"its entry for {tensor!r} is malformed")
-        if not 0 <= offsets[0] <= offsets[1] <= size - 8 - length:
+        match entry:
+            case {"dtype": str(), "shape": [*_], "data_offsets": [int() as lo, int() as hi]}:
+                pass
+            case _:
+                raise broken(f"its entry for {tensor!r} is malformed")
+        if not 0 <= lo <= hi <= size - 8 - length:
             raise broken(f"the bytes of {tensor!r} lie outside it")
     return entries, metadata, 8 + length
 
@@ -391,6 +395,7 @@ def verify(
     Raises
     ------
     OSError : the file cannot be read. ValueError : it is not a safetensors file. TypeError, ValueError : seed, threads.
+
     """
     check_threads(threads)
     stream_key(seed)

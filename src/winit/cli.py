@@ -16,10 +16,10 @@ __all__ = ["main"]
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line and leave with status 2."""
-        raise _Failure(f"{message} (see {self.prog} --help)")
+        raise _FailureError(f"{message} (see {self.prog} --help)")
 
 
-class _Failure(Exception):
+class _FailureError(Exception):
     """What ends the program with one line and status 2."""
 
 
@@ -31,8 +31,7 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        return sub
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
     init = command("init", "draw a plan's tensors into a safetensors file")
     init.add_argument("spec", metavar="SPEC", help="the plan, a TOML file")
@@ -153,7 +152,7 @@ def _plan(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
         plan = Plan.from_toml(Path(arguments.spec))
         return plan if arguments.dtype is None else plan.with_dtype(arguments.dtype)
     except (TypeError, ValueError) as error:
-        raise _Failure(f"{arguments.spec}: {error}") from None
+        raise _FailureError(f"{arguments.spec}: {error}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : the arguments, sys.argv[1:] by default.
+
     """
     try:
         arguments = _parser().parse_args(argv)
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-    except (_Failure, TypeError, ValueError, MemoryError, ImportError) as error:
+    except (_FailureError, TypeError, ValueError, MemoryError, ImportError) as error:
         message = str(error) or type(error).__name__
     print("winit: error: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -27,7 +27,8 @@ def stream_key(seed: int, name: str = "") -> tuple[int, int]:
     Source: RFC 7693 (BLAKE2); docs/streams.md.
 
     >>> [hex(word) for word in stream_key(0)]
-    ['0x2f97a13c', '0xd5bd5fc']
+    ['0xd5846071', '0xfe620b30']
+
     """
     if type(seed) is not int:
         if isinstance(seed, bool) or not hasattr(seed, "__index__"):

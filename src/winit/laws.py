@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+from winit.record import Record
 
 __all__ = ["Constant", "Law", "Moments", "Normal", "TruncatedNormal", "Uniform", "exp", "normal_cdf"]
 
@@ -87,11 +88,11 @@ _PI = "3.14159265358979323846264338327950288419716939937510582097494"
 def normal_cdf(x: float) -> float:
     """Compute Φ(x), the standard normal distribution function, rounded to the nearest float64.
 
-    A power series near 0 and Laplace's continued fraction in the tails (Abramowitz & Stegun 26.2.11, 26.2.14), in 50
+    A power series near 0 and Laplace's continued fraction in the tails (Abramowitz & Stegun 26.2.11, 26.2.14), in 60
     decimal digits.
 
     >>> normal_cdf(-2.0)
-    0.022750131948179205
+    0.02275013194817921
     """
     import decimal
 
@@ -126,7 +127,7 @@ def exp(x: float) -> float:
     import decimal
 
     with decimal.localcontext() as context:
-        context.prec = 50
+        context.prec = 60
         context.Emin, context.Emax = decimal.MIN_EMIN, decimal.MAX_EMAX
         return float(decimal.Decimal(x).exp())
 
@@ -139,11 +140,14 @@ def _check_range(what: str, largest: float, dtype: str) -> None:
         raise ValueError(f"{what} reaches {largest:.6g}, beyond the range of {dtype} (±{LARGEST[dtype]:.6g})")
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Record):
     """One value everywhere; no words of the stream."""
 
+    __slots__ = ("value",)
     value: int | float | bool
+
+    def __init__(self, value: int | float | bool) -> None:
+        self._set(value)
 
     def params(self, dtype: str) -> tuple[float, ...]:
         """The kernel's numbers: (value,)."""
@@ -159,12 +163,15 @@ class Constant:
         return Moments(value, 0.0, value, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Uniform:
+class Uniform(Record):
     """low + (high - low) u, u a multiple of 2^-24 (2^-53 in float64) in [0, 1)."""
 
+    __slots__ = ("high", "low")
     low: float
     high: float
+
+    def __init__(self, low: float, high: float) -> None:
+        self._set(low, high)
 
     def params(self, dtype: str) -> tuple[float, ...]:
         """The kernel's numbers: (low, span, cap)."""
@@ -189,12 +196,15 @@ class Uniform:
         return Moments((self.low + self.high) / 2, (self.high - self.low) / math.sqrt(12), self.low, self.high)
 
 
-@dataclass(frozen=True, slots=True)
-class Normal:
+class Normal(Record):
     """mean + std z, z by Box-Muller: |z| <= 6.77 (8.66 in float64)."""
 
+    __slots__ = ("mean", "std")
     mean: float
     std: float
+
+    def __init__(self, mean: float, std: float) -> None:
+        self._set(mean, std)
 
     def params(self, dtype: str) -> tuple[float, ...]:
         """The kernel's numbers: (mean, std)."""
@@ -206,14 +216,17 @@ class Normal:
         return Moments(self.mean, self.std, -math.inf, math.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class TruncatedNormal:
+class TruncatedNormal(Record):
     """mean + std z, z standard normal cut to [low, high], which are in units of std."""
 
+    __slots__ = ("high", "low", "mean", "std")
     mean: float
     std: float
     low: float
     high: float
+
+    def __init__(self, mean: float, std: float, low: float, high: float) -> None:
+        self._set(mean, std, low, high)
 
     def _masses(self, low: float, high: float) -> tuple[float, float, float]:
         """Φ(low), Φ(-high) and Φ(high) - Φ(low), the last from the tail that does not cancel."""
@@ -252,7 +265,7 @@ class TruncatedNormal:
         return (*(arithmetic(dtype, x) for x in numbers), float(threshold), float(far))
 
     def moments(self) -> Moments:
-        left, right, mass = self._masses(self.low, self.high)
+        _, _, mass = self._masses(self.low, self.high)
         root = math.sqrt(2 * math.pi)
         at_low, at_high = exp(-self.low * self.low / 2) / root, exp(-self.high * self.high / 2) / root
         shift = (at_low - at_high) / mass

@@ -55,6 +55,7 @@ class Param:
     >>> import winit
     >>> Param((768, 768), "bfloat16", winit.normal(std=0.02))
     Param(shape=(768, 768), dtype='bfloat16', scheme=normal(std=0.02), layout='oi', key=None, tied=None)
+
     """
 
     shape: Shape = ()
@@ -132,6 +133,7 @@ class Plan(Mapping[str, Param]):
     235500
     >>> sorted(plan.build(seed=0))
     ['fc.bias', 'fc.weight']
+
     """
 
     def __init__(
@@ -259,6 +261,7 @@ class Plan(Mapping[str, Param]):
         Raises
         ------
         ValueError : not float32, float64, float16 or bfloat16.
+
         """
         name = dtype_name(dtype)
         if name not in FLOATS:
@@ -285,6 +288,7 @@ class Plan(Mapping[str, Param]):
         ------
         TypeError, ValueError : seed, threads. MemoryError : the arrays cannot be allocated. ImportError : bfloat16
             without ml_dtypes.
+
         """
         check_threads(threads)
         keys = {name: stream_key(seed, self.key(name)) for name in self.stored}
@@ -339,6 +343,7 @@ class Plan(Mapping[str, Param]):
         ['h.0.weight', 'h.1.weight', 'h.2.weight']
         >>> Plan.from_toml(plan.to_toml()) == plan
         True
+
         """
         if isinstance(source, os.PathLike) or source.endswith(".toml"):
             path = Path(source)
@@ -422,10 +427,7 @@ def expand(pattern: str) -> list[tuple[str, dict[str, str]]]:
     if prod(len(choice) for choice in choices) > 1_000_000:
         raise ValueError(f"{pattern}: makes more than a million names")
     ranged = [i for i, piece in enumerate(pieces) if _RANGE.fullmatch(piece)]
-    return [
-        ("".join(parts), {pieces[i]: parts[i] for i in ranged})
-        for parts in product(*choices)
-    ]
+    return [("".join(parts), {pieces[i]: parts[i] for i in ranged}) for parts in product(*choices)]
 
 
 def _evaluate(node: ast.expr) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import SupportsIndex
+
+from winit.record import Record
 
 __all__ = ["Axes", "Box", "Layout", "Shape", "check_shape", "fans", "locate"]
 
@@ -18,7 +19,7 @@ MAX_SIZE = 1 << 63
 
 
 def _axes(value: int | Iterable[int], what: str) -> tuple[int, ...]:
-    if isinstance(value, str) or isinstance(value, bool):
+    if isinstance(value, (str, bool)):
         raise TypeError(f"{what} must be an axis or a tuple of axes, not {value!r}")
     try:
         items = (value,) if isinstance(value, SupportsIndex) else tuple(value)
@@ -35,8 +36,7 @@ def _count(value: int, what: str) -> int:
     return value.__index__()
 
 
-@dataclass(frozen=True)
-class Axes:
+class Axes(Record):
     """Name the axes of a tensor that lead in and out of a layer.
 
     fan_in is the product of the extents of all axes that are neither `out` nor `batch`, fan_out of all that are
@@ -60,22 +60,31 @@ class Axes:
     (512, 512)
     >>> fans((8, 64, 256), Axes(in_=1, out=2, batch=0))
     (64, 256)
+
     """
 
-    in_: int | tuple[int, ...]
-    out: int | tuple[int, ...]
-    batch: int | tuple[int, ...] = ()
-    groups: int = 1
-    splits: int = 1
+    __slots__ = ("batch", "groups", "in_", "out", "splits")
+    in_: tuple[int, ...]
+    out: tuple[int, ...]
+    batch: tuple[int, ...]
+    groups: int
+    splits: int
 
-    def __post_init__(self) -> None:
-        for field in ("in_", "out", "batch"):
-            axes = _axes(getattr(self, field), field)
-            if len(set(axes)) != len(axes):
-                raise ValueError(f"{field} names an axis twice: {axes}")
-            object.__setattr__(self, field, axes)
-        for field in ("groups", "splits"):
-            object.__setattr__(self, field, _count(getattr(self, field), field))
+    def __init__(
+        self,
+        in_: int | Iterable[int],
+        out: int | Iterable[int],
+        batch: int | Iterable[int] = (),
+        groups: int = 1,
+        splits: int = 1,
+    ) -> None:
+        roles = []
+        for axes, role in ((in_, "in_"), (out, "out"), (batch, "batch")):
+            named = _axes(axes, role)
+            if len(set(named)) != len(named):
+                raise ValueError(f"{role} names an axis twice: {named}")
+            roles.append(named)
+        self._set(*roles, _count(groups, "groups"), _count(splits, "splits"))
 
     def __repr__(self) -> str:
         fields = [f"in_={_plain(self.in_)}", f"out={_plain(self.out)}"]
@@ -85,8 +94,8 @@ class Axes:
         return f"Axes({', '.join(fields)})"
 
 
-def _plain(axes: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    return axes[0] if isinstance(axes, tuple) and len(axes) == 1 else axes
+def _plain(axes: tuple[int, ...]) -> int | tuple[int, ...]:
+    return axes[0] if len(axes) == 1 else axes
 
 
 Layout = str | Axes
@@ -129,6 +138,7 @@ def fans(shape: Shape, layout: Layout = "oi") -> tuple[int, int]:
     (147, 3136)
     >>> fans((7, 7, 3, 64), "io")
     (147, 3136)
+
     """
     shape = check_shape(shape)
     if isinstance(layout, Axes):
@@ -145,9 +155,9 @@ def fans(shape: Shape, layout: Layout = "oi") -> tuple[int, int]:
     else:
         raise TypeError(f"layout must be 'oi', 'io' or winit.Axes, not {type(layout).__name__}")
 
-    def positions(named: int | tuple[int, ...], role: str) -> set[int]:
+    def positions(named: tuple[int, ...], role: str) -> set[int]:
         found = set()
-        for axis in named if isinstance(named, tuple) else (named,):
+        for axis in named:
             if not -len(shape) <= axis < len(shape):
                 raise ValueError(f"{role} axis {axis} is outside a shape of {len(shape)} axes, {shape}")
             found.add(axis % len(shape))
@@ -187,6 +197,7 @@ def locate(shape: Shape, box: Box | None) -> tuple[Shape, int, Shape]:
 
     >>> locate((6, 10), (slice(2, 4), slice(None, 5)))
     ((2, 5), 20, (10, 1))
+
     """
     steps = []
     step = 1

@@ -19,8 +19,6 @@ from __future__ import annotations
 from types import ModuleType, TracebackType
 from typing import Any
 
-from winit._kernels import reference
-
 try:
     from winit._kernels import sample
 except ImportError:  # installed with WINIT_NO_EXTENSIONS=1
@@ -31,14 +29,22 @@ __all__ = ["DTYPES", "LAWS", "engines", "in_use", "use_engine"]
 LAWS = ("constant", "uniform", "normal", "truncated_normal")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
-_ENGINES: dict[str, ModuleType | None] = {"cython": sample, "reference": reference}
+ENGINES = ("cython", "reference")
 _in_use: tuple[str, Any, str]
 
 
+def _module(name: str) -> ModuleType | None:
+    if name == "reference":
+        from winit._kernels import reference
+
+        return reference
+    return sample
+
+
 def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
-    if name not in _ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(map(repr, _ENGINES))}, not {name!r}")
-    module = _ENGINES[name]
+    if name not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name!r}")
+    module = _module(name)
     if module is None:
         raise ValueError(
             "engine 'cython' is not installed: this winit was installed with WINIT_NO_EXTENSIONS=1; "
@@ -69,6 +75,7 @@ class use_engine:  # noqa: N801
     ...     slow = winit.draw(winit.normal(), 3, seed=0)
     >>> bool((slow == winit.draw(winit.normal(), 3, seed=0)).all())
     True
+
     """
 
     def __init__(self, name: str, isa: str | None = None) -> None:
@@ -101,6 +108,7 @@ def engines() -> dict[str, dict[str, Any]]:
     >>> import winit
     >>> winit.engines()["reference"]["instruction_sets"]
     ('baseline',)
+
     """
     return {
         name: {
@@ -108,7 +116,7 @@ def engines() -> dict[str, dict[str, Any]]:
             "instruction_sets": () if module is None else module.instruction_sets(),
             "in_use": _in_use[2] if _in_use[0] == name else None,
         }
-        for name, module in _ENGINES.items()
+        for name, module in ((name, _module(name)) for name in ENGINES)
     }
 
 

@@ -92,7 +92,7 @@ def neg2log_integer(a: np.ndarray, bits: int, dtype: type) -> np.ndarray:
     y = folded.astype(dtype) + dtype(0.5)
     mantissa, exponent = np.frexp(y)
     f = np.where(upper, y * dtype(-(2.0**-bits)), mantissa - dtype(1))
-    e = np.where(upper, 0, bits - exponent).astype(dtype)
+    e: np.ndarray = np.where(upper, 0, bits - exponent).astype(dtype)
     return neg2log_parts(f, e)
 
 
@@ -151,11 +151,11 @@ def normal(key: tuple[int, int], index: np.ndarray, dtype: type, p: tuple[float,
 def truncated(key: tuple[int, int], index: np.ndarray, dtype: type, p: tuple[float, ...]) -> np.ndarray:
     mean, std, low, high, below, above, step = map(dtype, p[:7])
     if dtype is F32:
-        n, last = word_at(key, 0, index) >> U32(8), U32(0xFFFFFF)
+        n, last = word_at(key, 0, index) >> U32(8), 0xFFFFFF
     else:
-        n, last = k53_at(key, index), U64(0x1FFFFFFFFFFFFF)
+        n, last = k53_at(key, index), 0x1FFFFFFFFFFFFF
     left = n < n.dtype.type(p[7])
-    m = np.where(left, n, last - n).astype(dtype) + dtype(0.5)
+    m = np.where(left, n, n.dtype.type(last) - n).astype(dtype) + dtype(0.5)
     q = quantile(np.where(left, below, above) + m * step)
     return mean + std * np.minimum(np.maximum(np.where(left, -q, q), low), high)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from winit.laws import Law, Moments
+from winit.record import Record
 from winit.shapes import Layout, check_shape
 
 __all__ = ["Scheme", "real"]
@@ -26,16 +26,10 @@ def real(value: Any, what: str) -> float:
     return number
 
 
-class Scheme:
+class Scheme(Record):
     """Base of all schemes. A scheme is called as winit.draw is, without naming itself."""
 
     __slots__ = ()
-    registry: ClassVar[dict[str, type[Scheme]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if not cls.__name__.startswith("_"):
-            Scheme.registry[cls.__name__] = cls
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         """Resolve to the law of a tensor of this global shape and layout."""
@@ -52,6 +46,7 @@ class Scheme:
         >>> import winit
         >>> winit.xavier_uniform().moments((300, 300)).high
         0.1
+
         """
         return self.law(check_shape(shape), layout).moments()
 
@@ -60,11 +55,3 @@ class Scheme:
         from winit.fill import draw
 
         return draw(self, shape, **keywords)
-
-    def __repr__(self) -> str:
-        shown = []
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if field.default is MISSING or value != field.default:
-                shown.append(f"{field.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"

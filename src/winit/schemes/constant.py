@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from winit.shapes import Layout
 __all__ = ["constant", "literal", "ones", "zeros"]
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class zeros(Scheme):
     """Fill with 0.
 
@@ -26,11 +24,15 @@ class zeros(Scheme):
     array([0., 0., 0.], dtype=float32)
     """
 
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._set()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Constant(0)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class ones(Scheme):
     """Fill with 1: the scales of normalisation layers.
 
@@ -39,11 +41,15 @@ class ones(Scheme):
     array([1, 1, 1], dtype=int8)
     """
 
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._set()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Constant(1)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class constant(Scheme):
     """Fill with one value.
 
@@ -59,25 +65,25 @@ class constant(Scheme):
     >>> import winit
     >>> winit.draw(constant(0.01), 2, seed=0)
     array([0.01, 0.01], dtype=float32)
+
     """
 
+    __slots__ = ("value",)
     value: int | float | bool
 
-    def __post_init__(self) -> None:
-        value = self.value
+    def __init__(self, value: int | float | bool) -> None:
         if isinstance(value, np.generic):
             value = value.item()
         if not isinstance(value, (bool, int, float)):
             raise TypeError(f"value must be a real number, not {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"value must be finite, not {value!r}")
-        object.__setattr__(self, "value", value)
+        self._set(value)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Constant(self.value)
 
 
-@dataclass(frozen=True, repr=False, slots=True, init=False, eq=False)
 class literal(Scheme):
     """Fill with the values given.
 
@@ -94,8 +100,10 @@ class literal(Scheme):
     >>> import winit
     >>> winit.draw(literal([[1, 2], [3, 4]]), (2, 2), seed=0)
     array([[1., 2.], [3., 4.]], dtype=float32)
+
     """
 
+    __slots__ = ("values",)
     values: np.ndarray
 
     def __init__(self, values: Any) -> None:
@@ -111,7 +119,7 @@ class literal(Scheme):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("values must be finite")
         array.flags.writeable = False
-        object.__setattr__(self, "values", array)
+        self._set(array)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         raise TypeError("a literal array has no law")
@@ -129,9 +137,6 @@ class literal(Scheme):
 
     def __hash__(self) -> int:
         return hash((self.values.shape, self.values.dtype.str, self.values.tobytes()))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return literal, (np.array(self.values),)
 
     def __repr__(self) -> str:
         return f"literal({self.values.tolist()!r})"

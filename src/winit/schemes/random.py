@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from winit.activations import gain as gain_of
@@ -32,11 +31,6 @@ MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
 
 
-def _finite(scheme: Scheme, *names: str) -> None:
-    for name in names:
-        object.__setattr__(scheme, name, real(getattr(scheme, name), name))
-
-
 def _one_of(value: Any, known: tuple[str, ...], what: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
@@ -44,12 +38,20 @@ def _one_of(value: Any, known: tuple[str, ...], what: str) -> None:
         raise ValueError(f"{what} must be one of {', '.join(map(repr, known))}, not {value!r}")
 
 
-def _not_negative(value: float, what: str) -> None:
-    if value < 0:
-        raise ValueError(f"{what} must not be negative, not {value!r}")
+def _not_negative(value: Any, what: str) -> float:
+    number = real(value, what)
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, not {number!r}")
+    return number
 
 
-@dataclass(frozen=True, repr=False, slots=True)
+def _interval(low: Any, high: Any) -> tuple[float, float]:
+    low, high = real(low, "low"), real(high, "high")
+    if not low < high:
+        raise ValueError(f"low must be less than high, not {low!r} and {high!r}")
+    return low, high
+
+
 class uniform(Scheme):
     """Draw from U[low, high).
 
@@ -65,21 +67,20 @@ class uniform(Scheme):
 
     >>> uniform(-0.1, 0.1).moments()
     Moments(mean=0.0, std=0.05773502691896258, low=-0.1, high=0.1)
+
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    __slots__ = ("high", "low")
+    low: float
+    high: float
 
-    def __post_init__(self) -> None:
-        _finite(self, "low", "high")
-        if not self.low < self.high:
-            raise ValueError(f"low must be less than high, not {self.low!r} and {self.high!r}")
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        self._set(*_interval(low, high))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Uniform(self.low, self.high)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class normal(Scheme):
     """Draw from N(mean, std^2).
 
@@ -97,20 +98,20 @@ class normal(Scheme):
 
     >>> normal(std=0.02)
     normal(std=0.02)
+
     """
 
-    mean: float = 0.0
-    std: float = 1.0
+    __slots__ = ("mean", "std")
+    mean: float
+    std: float
 
-    def __post_init__(self) -> None:
-        _finite(self, "mean", "std")
-        _not_negative(self.std, "std")
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        self._set(real(mean, "mean"), _not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(self.mean, self.std)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class truncated_normal(Scheme):
     """Draw from N(mean, std^2) cut to [mean + std low, mean + std high], by the inverse distribution function.
 
@@ -131,18 +132,17 @@ class truncated_normal(Scheme):
 
     >>> truncated_normal().moments().std
     0.8796256610342398
+
     """
 
-    mean: float = 0.0
-    std: float = 1.0
-    low: float = -2.0
-    high: float = 2.0
+    __slots__ = ("high", "low", "mean", "std")
+    mean: float
+    std: float
+    low: float
+    high: float
 
-    def __post_init__(self) -> None:
-        _finite(self, "mean", "std", "low", "high")
-        _not_negative(self.std, "std")
-        if not self.low < self.high:
-            raise ValueError(f"low must be less than high, not {self.low!r} and {self.high!r}")
+    def __init__(self, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0) -> None:
+        self._set(real(mean, "mean"), _not_negative(std, "std"), *_interval(low, high))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return TruncatedNormal(self.mean, self.std, self.low, self.high)
@@ -164,17 +164,17 @@ def _fan(shape: tuple[int, ...], layout: Layout, mode: str) -> float:
     return math.sqrt(fan_in * fan_out)
 
 
-def _scaled(std: float, distribution: str) -> Law:
-    """The centred law of this standard deviation."""
+def _centred(gain: float, scale: float, fan: float, distribution: str) -> Law:
+    """The law of mean 0 and standard deviation gain sqrt(scale / fan)."""
+    std = gain * math.sqrt(scale / fan)
     if distribution == "normal":
         return Normal(0.0, std)
     if distribution == "uniform":
-        bound = math.sqrt(3.0) * std
+        bound = gain * math.sqrt(3 * scale / fan)
         return Uniform(-bound, bound) if bound > 0 else Constant(0.0)
     return TruncatedNormal(0.0, std / _CUT_STD.moments().std, -2.0, 2.0)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class variance_scaling(Scheme):
     """Draw with variance scale / fan: the family of which Xavier's, He's and LeCun's schemes are members.
 
@@ -195,35 +195,35 @@ class variance_scaling(Scheme):
 
     >>> variance_scaling(2.0).moments((10, 50)).std
     0.2
+
     """
 
-    scale: float = 1.0
-    mode: str = "fan_in"
-    distribution: str = "normal"
+    __slots__ = ("distribution", "mode", "scale")
+    scale: float
+    mode: str
+    distribution: str
 
-    def __post_init__(self) -> None:
-        _finite(self, "scale")
-        _not_negative(self.scale, "scale")
-        _one_of(self.mode, MODES, "mode")
-        _one_of(self.distribution, DISTRIBUTIONS, "distribution")
+    def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal") -> None:
+        scale = _not_negative(scale, "scale")
+        _one_of(mode, MODES, "mode")
+        _one_of(distribution, DISTRIBUTIONS, "distribution")
+        self._set(scale, mode, distribution)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(math.sqrt(self.scale / _fan(shape, layout, self.mode)), self.distribution)
+        return _centred(1.0, self.scale, _fan(shape, layout, self.mode), self.distribution)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class _xavier(Scheme):
-    gain: float = 1.0
+    __slots__ = ("gain",)
+    gain: float
 
-    def __post_init__(self) -> None:
-        _finite(self, "gain")
-        _not_negative(self.gain, "gain")
+    def __init__(self, gain: float = 1.0) -> None:
+        self._set(_not_negative(gain, "gain"))
 
-    def _std(self, shape: tuple[int, ...], layout: Layout) -> float:
-        return self.gain / math.sqrt(_fan(shape, layout, "fan_avg"))
+    def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
+        return _centred(self.gain, 1.0, _fan(shape, layout, "fan_avg"), distribution)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class xavier_uniform(_xavier):
     """Draw from U[-b, b), b = gain sqrt(6 / (fan_in + fan_out)): variance_scaling(gain^2, "fan_avg", "uniform").
 
@@ -239,13 +239,15 @@ class xavier_uniform(_xavier):
 
     >>> xavier_uniform().moments((100, 200)).high
     0.1414213562373095
+
     """
 
+    __slots__ = ()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(self._std(shape, layout), "uniform")
+        return self._law(shape, layout, "uniform")
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class xavier_normal(_xavier):
     """Draw from N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)): variance_scaling(gain^2, "fan_avg", "normal").
 
@@ -263,31 +265,34 @@ class xavier_normal(_xavier):
 
     >>> xavier_normal(gain=2).moments((100, 100)).std
     0.2
+
     """
 
+    __slots__ = ()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(self._std(shape, layout), "normal")
+        return self._law(shape, layout, "normal")
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class _he(Scheme):
-    a: float = 0.0
-    mode: str = "fan_in"
-    nonlinearity: str = "leaky_relu"
+    __slots__ = ("a", "mode", "nonlinearity")
+    a: float
+    mode: str
+    nonlinearity: str
 
-    def __post_init__(self) -> None:
-        _finite(self, "a")
-        _one_of(self.mode, MODES, "mode")
-        gain_of(self.nonlinearity)
-        if self.a != 0 and self.nonlinearity != "leaky_relu":
-            raise ValueError(f"a is the slope of leaky_relu; {self.nonlinearity} has none, so a must be 0")
+    def __init__(self, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
+        slope = real(a, "a")
+        _one_of(mode, MODES, "mode")
+        gain_of(nonlinearity)
+        if slope != 0 and nonlinearity != "leaky_relu":
+            raise ValueError(f"a is the slope of leaky_relu; {nonlinearity} has none, so a must be 0")
+        self._set(slope, mode, nonlinearity)
 
-    def _std(self, shape: tuple[int, ...], layout: Layout) -> float:
+    def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
         gain = gain_of("leaky_relu", self.a) if self.nonlinearity == "leaky_relu" else gain_of(self.nonlinearity)
-        return gain / math.sqrt(_fan(shape, layout, self.mode))
+        return _centred(gain, 1.0, _fan(shape, layout, self.mode), distribution)
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class he_uniform(_he):
     """Draw from U[-b, b), b = gain sqrt(3 / fan).
 
@@ -305,13 +310,15 @@ class he_uniform(_he):
 
     >>> he_uniform().moments((10, 600)).high
     0.1
+
     """
 
+    __slots__ = ()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(self._std(shape, layout), "uniform")
+        return self._law(shape, layout, "uniform")
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class he_normal(_he):
     """Draw from N(0, std^2), std = gain / sqrt(fan).
 
@@ -331,13 +338,15 @@ class he_normal(_he):
 
     >>> he_normal().moments((10, 200)).std
     0.1
+
     """
 
+    __slots__ = ()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(self._std(shape, layout), "normal")
+        return self._law(shape, layout, "normal")
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class lecun_uniform(Scheme):
     """Draw from U[-b, b), b = sqrt(3 / fan_in): variance_scaling(1, "fan_in", "uniform").
 
@@ -349,13 +358,18 @@ class lecun_uniform(Scheme):
 
     >>> lecun_uniform().moments((10, 300)).high
     0.1
+
     """
 
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._set()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(1 / math.sqrt(_fan(shape, layout, "fan_in")), "uniform")
+        return _centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "uniform")
 
 
-@dataclass(frozen=True, repr=False, slots=True)
 class lecun_normal(Scheme):
     """Draw from N(0, 1/fan_in): variance_scaling(1, "fan_in", "normal").
 
@@ -369,10 +383,16 @@ class lecun_normal(Scheme):
 
     >>> lecun_normal().moments((10, 400)).std
     0.05
+
     """
 
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._set()
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _scaled(1 / math.sqrt(_fan(shape, layout, "fan_in")), "normal")
+        return _centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "normal")
 
 
 glorot_uniform = xavier_uniform
