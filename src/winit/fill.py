@@ -513,5 +513,5 @@ def words(seed: int, name: str, lo: int, hi: int, tag: int = 0) -> np.ndarray:
         raise ValueError(f"tag must be in [0, 2^32), not {tag}")
     out = empty((hi - lo,), np.dtype(np.uint32))
     _, engine, isa = _kernels.in_use()
-    engine.words(isa, key, tag, lo, hi, out)
+    engine.words(isa, key, tag, lo, out)
     return out

@@ -12,7 +12,7 @@ __all__ = ["Record"]
 
 
 class Record:
-    """Base of classes whose __slots__ are their fields, in the order of __init__'s parameters."""
+    """Base of classes whose fields are the parameters of their __init__, in that order."""
 
     __slots__ = ("_hash",)
     _hash: int | None
@@ -20,7 +20,9 @@ class Record:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        cls._fields = cls._fields + tuple(cls.__dict__.get("__slots__", ()))
+        init = cls.__init__
+        if init is not object.__init__:
+            cls._fields = init.__code__.co_varnames[1 : init.__code__.co_argcount]
 
     def _set(self, *values: Any) -> None:
         """Give the fields their values; __init__ calls it once, after its checks."""

@@ -4,7 +4,7 @@ The contract. An engine is a module that offers
 
     Fill(isa, law, dtype, key, params, dest, start, steps, scale=None)   one law of one stream, bound to a destination
     Fill.run(lo, hi)      fill the destination's elements lo..hi, counted in its row-major order
-    words(isa, key, tag, lo, hi, dest)                                   the raw stream
+    words(isa, key, tag, lo, dest)                            the raw stream, from word lo on
     instruction_sets()    the builds it can run here, widest last
 
 law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers (winit.laws),

@@ -48,11 +48,11 @@ def k53_at(key: tuple[int, int], index: np.ndarray) -> np.ndarray:
     return (high << U64(32) | low) >> U64(11)
 
 
-def words(isa: str, key: tuple[int, int], tag: int, lo: int, hi: int, dest: np.ndarray) -> None:
-    """Write words [lo, hi) of the stream (key, tag) to dest."""
-    for start in range(lo, hi, CHUNK):
-        stop = min(start + CHUNK, hi)
-        dest[start - lo : stop - lo] = word_at(key, tag, U64(start) + np.arange(stop - start, dtype=U64))
+def words(isa: str, key: tuple[int, int], tag: int, lo: int, dest: np.ndarray) -> None:
+    """Write words lo, lo + 1, ... of the stream (key, tag) to dest."""
+    for done in range(0, dest.size, CHUNK):
+        part = dest[done : done + CHUNK]
+        part[...] = word_at(key, tag, U64(lo + done) + np.arange(part.size, dtype=U64))
 
 
 # ---- the elementary functions

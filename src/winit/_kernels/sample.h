@@ -206,15 +206,16 @@ WINIT_INLINE void words(winit_key key, uint32_t tag, uint64_t block, size_t bloc
     }
 }
 
-static void words_range(winit_key key, uint32_t tag, uint64_t lo, uint64_t hi, uint32_t *dest)
+static void words_range(winit_key key, uint32_t tag, uint64_t lo, size_t count, uint32_t *dest)
 {
     uint32_t w[CHUNK + SLACK];
-    while (lo < hi) {
-        const size_t skip = lo & 3, count = hi - lo < CHUNK - skip ? (size_t)(hi - lo) : CHUNK - skip;
-        words(key, tag, lo >> 2, (skip + count + 3) / 4, IN_ORDER, w, w);
-        memcpy(dest, w + skip, 4 * count);
-        dest += count;
-        lo += count;
+    while (count > 0) {
+        const size_t skip = lo & 3, part = count < CHUNK - skip ? count : CHUNK - skip;
+        words(key, tag, lo >> 2, (skip + part + 3) / 4, IN_ORDER, w, w);
+        memcpy(dest, w + skip, 4 * part);
+        dest += part;
+        lo += part;
+        count -= part;
     }
 }
 

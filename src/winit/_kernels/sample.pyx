@@ -23,7 +23,7 @@ cdef extern from "sample_table.h" nogil:
     ctypedef void winit_fill_fn(
         winit_key, uint64_t, uint64_t, char *, Py_ssize_t, const double *, winit_mode, double
     ) noexcept nogil
-    ctypedef void winit_words_fn(winit_key, uint32_t, uint64_t, uint64_t, uint32_t *) noexcept nogil
+    ctypedef void winit_words_fn(winit_key, uint32_t, uint64_t, size_t, uint32_t *) noexcept nogil
     ctypedef struct winit_table:
         const char *name
         winit_fill_fn *fill[4][4]
@@ -182,13 +182,11 @@ cdef class Fill:
                 axis -= 1
 
 
-def words(str isa, tuple key, uint32_t tag, uint64_t lo, uint64_t hi, uint32_t[::1] dest not None):
-    """Write words [lo, hi) of the stream (key, tag) to dest."""
+def words(str isa, tuple key, uint32_t tag, uint64_t lo, uint32_t[::1] dest not None):
+    """Write words lo, lo + 1, ... of the stream (key, tag) to dest."""
     cdef winit_key k
     cdef const winit_table *table = table_named(isa)
-    if hi < lo or <uint64_t> dest.shape[0] != hi - lo:
-        raise ValueError(f"words [{lo}, {hi}) do not fit a destination of {dest.shape[0]}")
     k.k0, k.k1 = key
-    if hi > lo:
+    if dest.shape[0] > 0:
         with nogil:
-            table.words(k, tag, lo, hi, &dest[0])
+            table.words(k, tag, lo, dest.shape[0], &dest[0])

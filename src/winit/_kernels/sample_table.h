@@ -32,8 +32,8 @@ typedef void winit_fill_fn(winit_key key,        /* IN */
                            enum winit_mode mode, /* IN */
                            double scale);        /* IN  of WINIT_ADD */
 
-/* Words [lo, hi) of the stream (key, tag) into dest. */
-typedef void winit_words_fn(winit_key key, uint32_t tag, uint64_t lo, uint64_t hi, uint32_t *dest);
+/* Words lo, lo + 1, ... of the stream (key, tag) into dest. */
+typedef void winit_words_fn(winit_key key, uint32_t tag, uint64_t lo, size_t count, uint32_t *dest);
 
 typedef struct winit_table {
     const char *name;
