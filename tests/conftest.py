@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 import winit
 
-settings.register_profile("winit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("winit", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("winit")
 
 BUILDS = [(name, isa) for name, engine in winit.engines().items() for isa in engine["instruction_sets"]]
@@ -35,7 +35,7 @@ def points(tmp_path_factory):
     library = tmp_path_factory.mktemp("points") / "points.so"
     source = Path(__file__).with_name("points.c")
     subprocess.run(
-        [*compiler.split(), "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-shared", "-fPIC"]
+        f"{compiler} -std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off -shared -fPIC".split()
         + [f"-I{HEADERS}", str(source), "-o", str(library), "-lm"],
         check=True,
     )
@@ -53,9 +53,7 @@ class Points:
 
     def philox(self, counters, keys):
         out = np.empty_like(counters)
-        self.library.philox(
-            *map(self._pointer, (counters, keys, out)), ctypes.c_size_t(len(counters))
-        )
+        self.library.philox(*map(self._pointer, (counters, keys, out)), ctypes.c_size_t(len(counters)))
         return out
 
     def normal_pair(self, a, b):

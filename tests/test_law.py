@@ -136,7 +136,10 @@ def test_zero_dimensional_and_empty(build):
     scalar = winit.draw(winit.normal(), (), seed=2)
     assert scalar.shape == () and scalar == winit.draw(winit.normal(), 1, seed=2)[0]
     out = np.zeros((), np.float64)
-    assert winit.fill(out, winit.normal(), seed=2) is out and out == winit.draw(winit.normal(), 1, seed=2, dtype="float64")[0]
+    assert (
+        winit.fill(out, winit.normal(), seed=2) is out
+        and out == winit.draw(winit.normal(), 1, seed=2, dtype="float64")[0]
+    )
     for shape in ((0,), (3, 0), (0, 5, 2)):
         assert winit.draw(winit.he_normal(), shape if len(shape) > 1 else (0, 0), seed=2).size == 0
         assert winit.draw(winit.uniform(), shape, seed=2, dtype="bfloat16").shape == shape

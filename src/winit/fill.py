@@ -346,7 +346,7 @@ def draw(
     out_shape = locate(shape, box)[0]
     if kind in _CODES and not isinstance(scheme, literal):
         _resolve(scheme, shape, layout, kind)  # what is wrong with the law comes before the allocation
-    out = empty(out_shape, numpy_dtype(kind))
+    out = empty(out_shape, numpy_dtype(kind) if kind in _CODES else np.dtype(dtype))
     run([bind(out, kind, scheme, key, shape, layout, box, None)], threads)
     return out
 

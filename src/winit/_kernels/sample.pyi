@@ -2,8 +2,8 @@ from typing import Any
 
 class Fill:
     size: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         isa: str,
         law: int,
         dtype: int,
@@ -13,7 +13,7 @@ class Fill:
         start: int,
         steps: tuple[int, ...],
         scale: float | None = None,
-    ) -> None: ...
+    ) -> Fill: ...
     def run(self, lo: int, hi: int) -> None: ...
 
 def instruction_sets() -> tuple[str, ...]: ...
