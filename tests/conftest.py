@@ -34,11 +34,8 @@ def points(tmp_path_factory):
         pytest.skip(f"no C compiler ({compiler})")
     library = tmp_path_factory.mktemp("points") / "points.so"
     source = Path(__file__).with_name("points.c")
-    subprocess.run(
-        f"{compiler} -std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off -shared -fPIC".split()
-        + [f"-I{HEADERS}", str(source), "-o", str(library), "-lm"],
-        check=True,
-    )
+    command = f"{compiler} -std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off -shared -fPIC -I{HEADERS}"
+    subprocess.run([*command.split(), str(source), "-o", str(library), "-lm"], check=True)
     return Points(ctypes.CDLL(str(library)))
 
 

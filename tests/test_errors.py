@@ -267,6 +267,7 @@ def test_axes():
         (lambda: winit.he_normal(0.2, nonlinearity="relu"), ValueError, "a is the slope of leaky_relu; relu has none"),
         (lambda: winit.constant("1"), TypeError, "value must be a real number, not '1'"),
         (lambda: winit.constant(float("nan")), ValueError, "value must be finite, not nan"),
+        (lambda: winit.constant(10**400), ValueError, "value is beyond the range of float64"),
         (lambda: winit.literal([1.0, float("inf")]), ValueError, "values must be finite"),
         (lambda: winit.literal(["a"]), TypeError, "values must be bool, int or float"),
         (lambda: winit.literal([]), ValueError, "values must not be empty"),

@@ -1,4 +1,4 @@
-"""The law: a value depends on (seed, name, index, law, dtype) alone. Every build, any cut, order, thread, box, stride."""
+"""The law: a value depends on (seed, name, index, law, dtype) alone: any build, cut, order, thread, box and stride."""
 
 import itertools
 import threading

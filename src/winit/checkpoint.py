@@ -73,13 +73,13 @@ def header(plan: Plan, seed: int) -> tuple[bytes, dict[str, int]]:
     """
     from winit import STREAM_VERSION
 
-    metadata = {
+    metadata = {name: param.tied for name, param in plan.items() if param.tied is not None}
+    metadata |= {
         "format": "pt",
         "winit.stream": str(STREAM_VERSION),
         "winit.seed": str(seed),
         "winit.plan": plan.digest,
     }
-    metadata |= {name: param.tied for name, param in plan.items() if param.tied is not None}
     entries: dict[str, Any] = {"__metadata__": metadata}
     places = {}
     end = 0
@@ -251,10 +251,8 @@ def _appearing(target: Path, overwrite: bool) -> Iterator[int]:
             os.fsync(descriptor)
             if unnamed is None:
                 _name(partial, target, overwrite)
-            elif overwrite:  # a name can be replaced by a rename alone, so the file gets one for that moment
-                partial.unlink(missing_ok=True)
-                _link_unnamed(descriptor, directory, partial)
-                partial.replace(target)
+            elif overwrite:
+                _replace_by_unnamed(descriptor, directory, partial, target)
             else:
                 _link_unnamed(descriptor, directory, target)
             os.fsync(directory)
@@ -271,14 +269,43 @@ def _appearing(target: Path, overwrite: bool) -> Iterator[int]:
 def _name(partial: Path, target: Path, overwrite: bool) -> None:
     if overwrite:
         partial.replace(target)
-    else:  # a link, unlike a rename, does not replace what another process has put there meanwhile
-        os.link(partial, target)
-        partial.unlink()
+        return
+    try:
+        os.link(partial, target)  # unlike a rename, it does not replace what another process has put there meanwhile
+    except FileExistsError:
+        raise _appeared(target) from None
+    partial.unlink()
+
+
+def _appeared(target: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, "exists already: it appeared during the write", str(target))
 
 
 def _link_unnamed(descriptor: int, directory: int, target: Path) -> None:
-    # Only with a directory descriptor does Python call linkat and so follow the link that /proc is.
-    os.link(f"/proc/self/fd/{descriptor}", target.name, src_dir_fd=directory, dst_dir_fd=directory)
+    try:
+        # Only with a directory descriptor does Python call linkat and so follow the link that /proc is.
+        os.link(f"/proc/self/fd/{descriptor}", target.name, src_dir_fd=directory, dst_dir_fd=directory)
+    except FileExistsError:
+        raise _appeared(target) from None
+
+
+def _replace_by_unnamed(descriptor: int, directory: int, partial: Path, target: Path) -> None:
+    """Replace a name, which a rename alone can do: the file gets the partial name for that moment.
+
+    Another process may do the same at the same time; whichever takes the other's name away makes it try again.
+    """
+    while True:
+        partial.unlink(missing_ok=True)
+        try:
+            _link_unnamed(descriptor, directory, partial)
+            partial.replace(target)
+            return
+        except (FileExistsError, FileNotFoundError):
+            if not target.parent.is_dir():
+                raise
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def _open_unnamed(directory: Path) -> int | None:
@@ -370,6 +397,13 @@ def read_header(descriptor: int, name: str) -> tuple[dict[str, dict[str, Any]], 
                 raise broken(f"its entry for {tensor!r} is malformed")
         if not 0 <= lo <= hi <= size - 8 - length:
             raise broken(f"the bytes of {tensor!r} lie outside it")
+    end = 0
+    for tensor, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        if entry["data_offsets"][0] != end:
+            raise broken(f"the bytes of {tensor!r} do not begin where those before it end")
+        end = entry["data_offsets"][1]
+    if end != size - 8 - length:
+        raise broken(f"{size - 8 - length - end:,} bytes at its end belong to no tensor")
     return entries, metadata, 8 + length
 
 

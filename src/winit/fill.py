@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -50,8 +51,10 @@ def dtype_name(dtype: Any) -> str:
     if isinstance(dtype, str) and dtype in _CODES:
         return dtype
     try:
-        found = np.dtype(dtype)
-    except TypeError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what NumPy deprecates is refused
+            found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError, Warning):  # NumPy parses a dtype's text as code
         raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not {dtype!r}") from None
     if not found.isnative:
         raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
@@ -97,8 +100,11 @@ def exact_values(scheme: Scheme, dtype: np.dtype) -> np.ndarray:
         )
     if dtype.kind not in "biufc":
         raise TypeError(f"dtype must be boolean, integer, real or complex, not {dtype}")
-    with np.errstate(all="ignore"):
-        cast = given.astype(dtype)
+    try:
+        with np.errstate(all="ignore"):
+            cast = given.astype(dtype)
+    except OverflowError:
+        raise ValueError(f"{scheme!r} holds values that {dtype} does not have") from None
     if dtype.kind in "biu":
         same = all(a == b for a, b in zip(given.ravel().tolist(), cast.ravel().tolist(), strict=True))
     else:  # rounding is allowed, leaving the range is not
@@ -257,34 +263,49 @@ def run(bound: Sequence[Any], threads: int | None) -> None:
 def share(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None) -> None:
     """Do tasks in order over threads that live only as long as this call; the first error stops all and is raised.
 
-    No thread, lock or pool is kept: nothing is left over for a fork to break.
+    No thread, lock or pool is kept: nothing is left over for a fork to break. Nor does an interrupt leave a thread
+    behind: the call ends when all have ended.
     """
     queue = deque(tasks)
     errors: list[BaseException] = []
 
-    def worker() -> None:
+    def worker(ended: threading.Event | None = None) -> None:
         try:
             while not errors:
-                work(queue.popleft())
-        except IndexError:
-            if queue:
-                raise
+                try:
+                    task = queue.popleft()
+                except IndexError:
+                    break
+                work(task)
         except BaseException as error:
             errors.append(error)
+        finally:
+            if ended is not None:
+                ended.set()
 
-    helpers = []
-    for _ in range(min(threads or available_threads(), len(queue)) - 1):
-        helper = threading.Thread(target=worker, name="winit")
-        try:
-            helper.start()
-        except RuntimeError:  # no more threads to be had: fewer will do
-            break
-        helpers.append(helper)
+    helpers: list[tuple[threading.Thread, threading.Event]] = []
     try:
-        worker()
-    finally:
-        for helper in helpers:
-            helper.join()
+        for _ in range(min(threads or available_threads(), len(queue)) - 1):
+            ended = threading.Event()
+            helper = threading.Thread(target=worker, args=(ended,), name="winit")
+            helpers.append((helper, ended))
+            try:
+                helper.start()
+            except RuntimeError:  # no more threads to be had: fewer will do
+                helpers.pop()
+                break
+    except BaseException as error:
+        errors.append(error)
+    worker()
+    while True:
+        try:
+            for helper, ended in helpers:
+                if helper.ident is not None:
+                    ended.wait()  # unlike join, it can be interrupted and asked again
+                    helper.join()
+            break
+        except BaseException as error:
+            errors.append(error)
     if errors:
         raise errors[0]
 

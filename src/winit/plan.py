@@ -107,9 +107,16 @@ class Rule(NamedTuple):
     dtype: str | None = None
 
 
-def _error(name: str, error: Exception) -> Exception:
-    """The same error, with the tensor's name before it."""
-    return type(error)(f"{name}: {error}") if isinstance(error, (TypeError, ValueError)) else error
+def _shown(name: str) -> str:
+    """A name in a message: as it is where it prints on one line."""
+    return name if name and name.isprintable() else repr(name)
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"names must be str, not {name!r}")
+    stream_key(0, name)
+    return name
 
 
 class Plan(Mapping[str, Param]):
@@ -143,15 +150,14 @@ class Plan(Mapping[str, Param]):
     ) -> None:
         checked = [self._rule(rule) for rule in rules]
         self._params: dict[str, Param] = {}
-        for name, param in params.items() if isinstance(params, Mapping) else params:
-            if not isinstance(name, str):
-                raise TypeError(f"names must be str, not {name!r}")
+        for given, param in params.items() if isinstance(params, Mapping) else params:
+            name = _check_name(given)
             if name in self._params:
-                raise ValueError(f"{name}: the plan has two tensors of this name")
+                raise ValueError(f"{_shown(name)}: the plan has two tensors of this name")
             try:
                 self._params[name] = self._complete(name, param, checked)
             except (TypeError, ValueError) as error:
-                raise _error(name, error) from error
+                raise type(error)(f"{_shown(name)}: {error}") from error
         self._check_ties()
         self._check_keys()
         if sum(param.nbytes for param in self._params.values() if param.tied is None) > MAX_SIZE:
@@ -172,10 +178,14 @@ class Plan(Mapping[str, Param]):
             if rule is None:
                 raise ValueError("has no scheme, and no rule matches its name")
             complete = replace(complete, scheme=rule.scheme)
-            if rule.layout is not None and complete.layout == "oi":
-                complete = replace(complete, layout=rule.layout)
-            if rule.dtype is not None and shape_only:
-                complete = replace(complete, dtype=rule.dtype)
+            if shape_only:
+                complete = replace(
+                    complete,
+                    layout=complete.layout if rule.layout is None else rule.layout,
+                    dtype=complete.dtype if rule.dtype is None else rule.dtype,
+                )
+        if complete.nbytes > MAX_SIZE:
+            raise ValueError(f"shape {complete.shape} makes more than 2^63 bytes of {complete.dtype}")
         _check_values(complete)
         return complete
 
@@ -185,11 +195,13 @@ class Plan(Mapping[str, Param]):
                 continue
             target = self._params.get(param.tied)
             if target is None:
-                raise ValueError(f"{name}: tied to {param.tied!r}, which is not in the plan")
+                raise ValueError(f"{_shown(name)}: tied to {param.tied!r}, which is not in the plan")
             if target.tied is not None:
-                raise ValueError(f"{name}: tied to {param.tied!r}, which is itself tied to {target.tied!r}")
+                raise ValueError(f"{_shown(name)}: tied to {param.tied!r}, which is itself tied to {target.tied!r}")
             if param.shape not in ((), target.shape):
-                raise ValueError(f"{name}: of shape {param.shape}, tied to {param.tied!r} of shape {target.shape}")
+                raise ValueError(
+                    f"{_shown(name)}: of shape {param.shape}, tied to {param.tied!r} of shape {target.shape}"
+                )
             self._params[name] = Param(target.shape, target.dtype, layout=target.layout, tied=param.tied)
 
     def _check_keys(self) -> None:
@@ -199,12 +211,12 @@ class Plan(Mapping[str, Param]):
                 continue
             key = self.key(name)
             if key in owners:
-                raise ValueError(f"{name}: has the key {key!r}, which is {owners[key]}'s already")
+                raise ValueError(f"{_shown(name)}: has the key {key!r}, which {owners[key]!r} has already")
             owners[key] = name
             try:
                 stream_key(0, key)
             except ValueError as error:
-                raise _error(name, error) from None
+                raise ValueError(f"{_shown(name)}: {error}") from None
 
     # ---- the mapping
 
@@ -323,7 +335,7 @@ class Plan(Mapping[str, Param]):
 
         Parameters
         ----------
-        source : TOML text; or a path: any os.PathLike, or a str that ends in ".toml" (no TOML text does).
+        source : TOML text; or a path: any os.PathLike, or a str of one line that ends in ".toml".
 
         Raises
         ------
@@ -345,13 +357,16 @@ class Plan(Mapping[str, Param]):
         True
 
         """
-        if isinstance(source, os.PathLike) or source.endswith(".toml"):
+        if isinstance(source, os.PathLike) or (source.endswith(".toml") and "\n" not in source):
             path = Path(source)
             try:
                 source = path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-        return _read_toml(source)
+        try:
+            return _read_toml(source)
+        except RecursionError:
+            raise ValueError("malformed TOML: nested too deeply") from None
 
     def to_toml(self) -> str:
         """Write the plan as TOML text that from_toml reads back to an equal plan."""
@@ -403,7 +418,7 @@ def _escape(name: str) -> str:
     return _RANGE.sub(lambda match: "{{" + match[0][1:-1] + "}}", name)
 
 
-def expand(pattern: str) -> list[tuple[str, dict[str, str]]]:
+def expand(pattern: str) -> list[tuple[str, list[tuple[str, str]]]]:
     """Names of a pattern: every {a..b} runs from a to b inclusive; {{a..b}} is the text {a..b}.
 
     >>> [name for name, _ in expand("h.{0..1}.w")]
@@ -416,18 +431,18 @@ def expand(pattern: str) -> list[tuple[str, dict[str, str]]]:
         if match:
             first, last = int(match[1]), int(match[2])
             if first > last:
-                raise ValueError(f"{pattern}: the range {piece} runs backwards")
+                raise ValueError(f"the range {piece} runs backwards")
             if last - first >= 1_000_000:
-                raise ValueError(f"{pattern}: the range {piece} makes more than a million names")
+                raise ValueError(f"the range {piece} makes more than a million names")
             choices.append([str(i) for i in range(first, last + 1)])
         elif piece.startswith("{{") and _RANGE.fullmatch(piece[1:-1]):
             choices.append([piece[1:-1]])
         else:
             choices.append([piece])
     if prod(len(choice) for choice in choices) > 1_000_000:
-        raise ValueError(f"{pattern}: makes more than a million names")
+        raise ValueError("makes more than a million names")
     ranged = [i for i, piece in enumerate(pieces) if _RANGE.fullmatch(piece)]
-    return [("".join(parts), {pieces[i]: parts[i] for i in ranged}) for parts in product(*choices)]
+    return [("".join(parts), [(pieces[i], parts[i]) for i in ranged]) for parts in product(*choices)]
 
 
 def _evaluate(node: ast.expr) -> Any:
@@ -477,6 +492,8 @@ def parse_call(text: str, known: Mapping[str, Callable[..., Any]], what: str) ->
     try:
         if any(keyword.arg is None for keyword in tree.keywords):
             raise ValueError("** is not allowed")
+        if len({keyword.arg for keyword in tree.keywords}) < len(tree.keywords):
+            raise ValueError("an argument is given twice")
         arguments = [_evaluate(argument) for argument in tree.args]
         keywords = {keyword.arg: _evaluate(keyword.value) for keyword in tree.keywords if keyword.arg}
         return known[tree.func.id](*arguments, **keywords)
@@ -520,10 +537,9 @@ def _read_toml(source: str) -> Plan:
         document = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"malformed TOML: {error}") from None
-    except RecursionError:
-        raise ValueError("malformed TOML: nested too deeply") from None
     _only(document, _TOP_KEYS, "plan")
-    dtype = _text(document, "dtype") or "float32"
+    dtype = _text(document, "dtype")
+    dtype = "float32" if dtype is None else dtype
     layout = _layout(document.get("layout", "oi"))
     rules = []
     listed = document.get("rules", [])
@@ -544,16 +560,15 @@ def _read_toml(source: str) -> Plan:
 
     params: dict[str, Param] = {}
     for pattern, entry in _table(document.get("tensors", {}), "tensors").items():
-        fields = _table(entry, f"{pattern} (quote names that have dots)")
+        fields = _table(entry, f"{_shown(pattern)} (quote names that have dots)")
         try:
             _only(fields, _TENSOR_KEYS, "tensor")
             for name, ranges in expand(pattern):
                 if name in params:
-                    raise ValueError(f"{name} is named twice")
+                    raise ValueError(f"{_shown(name)} is named twice")
                 params[name] = _read_param(name, fields, ranges, rules, dtype, layout)
         except (TypeError, ValueError) as error:
-            text = str(error)
-            raise ValueError(text if text.startswith(pattern) else f"{pattern}: {text}") from None
+            raise ValueError(f"{_shown(pattern)}: {error}") from None
     try:
         return Plan(params)
     except TypeError as error:
@@ -563,7 +578,7 @@ def _read_toml(source: str) -> Plan:
 def _read_param(
     name: str,
     fields: Mapping[str, Any],
-    ranges: Mapping[str, str],
+    ranges: Sequence[tuple[str, str]],
     rules: Sequence[Rule],
     dtype: str,
     layout: Layout,
@@ -571,8 +586,11 @@ def _read_param(
     """One tensor of a document. Ranges in `key` and `tied` stand for the same numbers as in the name."""
 
     def filled(text: str | None) -> str | None:
-        for pattern, number in ranges.items():
-            text = text and text.replace(pattern, number)
+        # Ranges written alike stand for the name's in their order.
+        for pattern in {pattern for pattern, _ in ranges}:
+            own = [number for other, number in ranges if other == pattern]
+            first, *rest = (text or "").split(pattern)
+            text = text and first + "".join(own[i % len(own)] + piece for i, piece in enumerate(rest))
         return text
 
     tied = filled(_text(fields, "tied"))
@@ -595,7 +613,7 @@ def _read_param(
     own_dtype = _text(fields, "dtype")
     return Param(
         tuple(fields["shape"]),
-        own_dtype or (rule.dtype if inherits and rule and rule.dtype else dtype),
+        own_dtype if own_dtype is not None else (rule.dtype if inherits and rule and rule.dtype else dtype),
         scheme,
         own_layout or (rule.layout if inherits and rule and rule.layout else layout),
         filled(_text(fields, "key")),

@@ -114,6 +114,8 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
         sizes.append(size.__index__())
     if any(size < 0 for size in sizes):
         raise ValueError(f"shape must not hold negative sizes: {tuple(sizes)}")
+    if max(sizes, default=0) > MAX_SIZE:
+        raise ValueError(f"shape {tuple(sizes)} has an axis of more than 2^63")
     if prod(sizes) > MAX_SIZE:
         raise ValueError(f"shape {tuple(sizes)} has {prod(sizes)} elements, more than 2^63")
     return tuple(sizes)

@@ -29,6 +29,7 @@
 
 enum {
     CHUNK = 2048, /* words */
+    PART = 256,   /* values */
     SLACK = 128   /* loops run over whole vectors; what they compute past the end lands here */
 };
 
@@ -454,45 +455,47 @@ typedef void transform_f64(const uint32_t *restrict, const uint32_t *restrict, d
                            const double *);
 typedef void emit32(const float *, size_t, char *, ptrdiff_t, enum winit_mode, double);
 
+/* A chunk is transformed and emitted PART values at a time: stores past the cache then leave while the next values are
+ * computed, where emitting a whole chunk at once made the processor wait for them (10 of 90 cycles per 32 normals). */
+#define FILL_LOOP(real, per_block, transform, emit)                                                                    \
+    const float_mode saved = default_float_mode();                                                                     \
+    uint32_t w[CHUNK + 2 * SLACK] = {0};                                                                               \
+    real v[PART + SLACK];                                                                                              \
+    const uint32_t *second = w + CHUNK / 2 + SLACK;                                                                    \
+    const size_t room = CHUNK * per_block / 4;                                                                         \
+    while (lo < hi) {                                                                                                  \
+        size_t skip = lo % per_block;                                                                                  \
+        size_t count = chunk_count(hi - lo, room - skip, dest, size, mode);                                            \
+        words(key, WINIT_TAG_VALUES, lo / per_block, (skip + count + per_block - 1) / per_block, layout, w,            \
+              w + CHUNK / 2 + SLACK);                                                                                  \
+        lo += count;                                                                                                   \
+        const uint32_t *from = w, *other = second;                                                                     \
+        while (count > 0) {                                                                                            \
+            const size_t part = count < PART - skip ? count : PART - skip;                                             \
+            transform(from, other, v, part + skip <= 32 ? 32 : (part + skip + 63) & ~(size_t)63, params);              \
+            emit(v + skip, part, dest, stride, mode, scale);                                                           \
+            dest += (ptrdiff_t)part * stride;                                                                          \
+            from += (layout == IN_ORDER ? 4 : 2) * PART / per_block;                                                   \
+            other += (layout == IN_ORDER ? 0 : 2) * PART / per_block;                                                  \
+            count -= part;                                                                                             \
+            skip = 0;                                                                                                  \
+        }                                                                                                              \
+    }                                                                                                                  \
+    if (mode == WINIT_STREAM) STREAM_FENCE();                                                                          \
+    restore_float_mode(saved);
+
 WINIT_INLINE void fill_32(winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params,
                           enum winit_mode mode, double scale, enum layout layout, transform_f32 transform, emit32 emit,
                           size_t size)
 {
-    const float_mode saved = default_float_mode();
-    uint32_t w[CHUNK + 2 * SLACK] = {0};
-    float v[CHUNK + SLACK];
-    uint32_t *second = w + CHUNK / 2 + SLACK;
-    while (lo < hi) {
-        const size_t skip = lo & 3, count = chunk_count(hi - lo, CHUNK - skip, dest, size, mode);
-        const size_t blocks = (skip + count + 3) / 4;
-        words(key, WINIT_TAG_VALUES, lo >> 2, blocks, layout, w, second);
-        transform(w, second, v, (4 * blocks + 31) & ~(size_t)31, params);
-        emit(v + skip, count, dest, stride, mode, scale);
-        dest += (ptrdiff_t)count * stride;
-        lo += count;
-    }
-    if (mode == WINIT_STREAM) STREAM_FENCE();
-    restore_float_mode(saved);
+    FILL_LOOP(float, 4, transform, emit)
 }
 
 WINIT_INLINE void fill_64(winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params,
                           enum winit_mode mode, double scale, enum layout layout, transform_f64 transform)
 {
-    const float_mode saved = default_float_mode();
-    uint32_t w[CHUNK + 2 * SLACK] = {0};
-    double v[CHUNK / 2 + SLACK];
-    uint32_t *second = w + CHUNK / 2 + SLACK;
-    while (lo < hi) {
-        const size_t skip = lo & 1, count = chunk_count(hi - lo, CHUNK / 2 - skip, dest, sizeof *v, mode);
-        const size_t blocks = (skip + count + 1) / 2;
-        words(key, WINIT_TAG_VALUES, lo >> 1, blocks, layout, w, second);
-        transform(w, second, v, (2 * blocks + 31) & ~(size_t)31, params);
-        emit_f64(v + skip, count, dest, stride, mode, scale);
-        dest += (ptrdiff_t)count * stride;
-        lo += count;
-    }
-    if (mode == WINIT_STREAM) STREAM_FENCE();
-    restore_float_mode(saved);
+    const size_t size = sizeof(double);
+    FILL_LOOP(double, 2, transform, emit_f64)
 }
 
 #define FILL_ARGUMENTS                                                                                                     winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params, enum winit_mode mode,         double scale

@@ -78,6 +78,10 @@ class constant(Scheme):
             raise TypeError(f"value must be a real number, not {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"value must be finite, not {value!r}")
+        try:
+            float(value)
+        except OverflowError:
+            raise ValueError("value is beyond the range of float64, and of every integer dtype") from None
         self._set(value)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
@@ -107,7 +111,7 @@ class literal(Scheme):
     values: np.ndarray
 
     def __init__(self, values: Any) -> None:
-        array = np.array(values)
+        array = np.array(values) if isinstance(values, (np.ndarray, np.generic)) else _exact_array(values)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"values must be bool, int or float of at most 64 bits, not {array.dtype}")
         if array.size == 0:
@@ -116,6 +120,8 @@ class literal(Scheme):
             array = array.astype(np.float64)
         elif array.dtype.kind == "i" or (array.dtype.kind == "u" and array.max() < 1 << 63):
             array = array.astype(np.int64)
+        elif array.dtype.kind == "u":
+            array = array.astype(np.uint64)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("values must be finite")
         array.flags.writeable = False
@@ -140,3 +146,25 @@ class literal(Scheme):
 
     def __repr__(self) -> str:
         return f"literal({self.values.tolist()!r})"
+
+
+def _exact_array(values: Any) -> np.ndarray:
+    """An array of nested lists in which integers stay integers: NumPy makes floats of those beyond its signed types."""
+    try:
+        items = np.array(values, dtype=object)
+    except ValueError:
+        raise ValueError("values must form a regular array") from None
+    kinds = {type(item) for item in items.ravel().tolist()}
+    if kinds == {int}:
+        for dtype in (np.int64, np.uint64):
+            try:
+                return items.astype(dtype)
+            except OverflowError:
+                continue
+        raise ValueError("values must fit 64 bits, all signed or all unsigned")
+    if kinds <= {int, float} and kinds:
+        try:
+            return items.astype(np.float64)
+        except OverflowError:
+            raise ValueError("values must be finite") from None
+    return np.array(values)
