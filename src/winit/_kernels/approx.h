@@ -52,7 +52,7 @@ static inline float winit_neg2log_word_f32(uint32_t a)
     const float y = (float)(int32_t)(a ^ upper) + 0.5f;
     const uint32_t bits = winit_bits_f32(y);
     const float f_lower = winit_float_f32((bits & 0x007FFFFFu) | 0x3F000000u) - 1.0f;
-    const float f_upper = y * -0x1p-32f;
+    const float f_upper = winit_float_f32(bits + 0x70000000u); /* y * -2^-32: multipliers are what is short here */
     const float f = winit_float_f32((winit_bits_f32(f_upper) & upper) | (winit_bits_f32(f_lower) & ~upper));
     const int32_t e = (int32_t)((158u - (bits >> 23)) & ~upper);
     return winit_neg2log_parts_f32(f, (float)e);
@@ -190,7 +190,7 @@ static inline double winit_neg2log_k53_f64(uint64_t k)
     const double y = winit_int52_f64((k ^ upper) & 0x000FFFFFFFFFFFFFu) + 0.5;
     const uint64_t bits = winit_bits_f64(y);
     const double f_lower = winit_float_f64((bits & 0x000FFFFFFFFFFFFFu) | 0x3FE0000000000000u) - 1.0;
-    const double f_upper = y * -0x1p-53;
+    const double f_upper = winit_float_f64(bits + 0x7CB0000000000000u); /* y * -2^-53 */
     const double f = winit_float_f64((winit_bits_f64(f_upper) & upper) | (winit_bits_f64(f_lower) & ~upper));
     const uint64_t e = (1075u - (bits >> 52)) & ~upper;
     return winit_neg2log_parts_f64(f, winit_int52_f64(e));
