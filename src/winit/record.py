@@ -14,8 +14,9 @@ __all__ = ["Record"]
 class Record:
     """Base of classes whose fields are the parameters of their __init__, in that order."""
 
-    __slots__ = ("_hash",)
-    _hash: int | None
+    __slots__ = ("_hash", "_identity")
+    _hash: int
+    _identity: tuple[Any, ...]
     _fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -24,11 +25,19 @@ class Record:
         if init is not object.__init__:
             cls._fields = init.__code__.co_varnames[1 : init.__code__.co_argcount]
 
-    def _set(self, *values: Any) -> None:
-        """Give the fields their values; __init__ calls it once, after its checks."""
+    def _set(self, *values: Any, identity: tuple[Any, ...] | None = None) -> None:
+        """Give the fields their values; __init__ calls it once, after its checks.
+
+        identity: what equality and hash go by, where that cannot be the values themselves.
+        """
         for field, value in zip(self._fields, values, strict=True):
             object.__setattr__(self, field, value)
-        object.__setattr__(self, "_hash", None)
+        # Types and reprs tell apart what == does not: True and 1, -0.0 and 0.0. Laws that differ so give different bits.
+        if identity is None:
+            identity = (*(value or repr(value) for value in values), *map(type, values))
+        identity = (type(self), *identity)
+        object.__setattr__(self, "_identity", identity)
+        object.__setattr__(self, "_hash", hash(identity))
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field) for field in self._fields)
@@ -40,17 +49,12 @@ class Record:
         raise AttributeError(f"{type(self).__name__} is frozen: {name} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
+        if not isinstance(other, Record):
             return NotImplemented
-        # The reprs tell apart what == does not: -0.0 and 0.0, True and 1. Laws that differ so give different bits.
-        return self is other or (self._values() == other._values() and repr(self) == repr(other))
+        return self is other or self._identity == other._identity
 
     def __hash__(self) -> int:
-        found = self._hash
-        if found is None:
-            found = hash((type(self).__name__, *self._values()))
-            object.__setattr__(self, "_hash", found)
-        return found
+        return self._hash
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         return type(self), self._values()

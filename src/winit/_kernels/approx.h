@@ -1,7 +1,7 @@
 /* The point functions of stream version 1: words in, one value out. C99 and C++, no libm but sqrt, no Python.
  *
  *   winit_neg2log_*     -2 ln u          winit_normal_pair_*   Box-Muller: two words (or 53-bit integers), two normals
- *   winit_sincos_*      of turns         winit_quantile_*      z with Phi(-z) = t, for t in (0, 1/2]
+ *   winit_sincos_*      of pi/2 y        winit_quantile_*      z with Phi(-z) = t, for t in (0, 1/2]
  *   winit_uniform_*  winit_truncated_*   winit_round_*         float32 to float16 and bfloat16, nearest even
  *
  * Every function is a straight line of + - * / sqrt and integer operations, each rounded on its own: compile with
@@ -77,16 +77,22 @@ static inline void winit_sincos_f32(float y, float *sine, float *cosine)
 }
 
 /* z = (r cos t, r sin t), r = sqrt(-2 ln((a + 1/2) 2^-32)), t = 2 pi b 2^-32. The angle is reduced to a quarter turn
- * either way in integers, exactly; the half turn that this takes off is the sign of r. */
-static inline void winit_normal_pair_f32(uint32_t a, uint32_t b, float *z0, float *z1)
+ * either way in integers, exactly; the half turn that this takes off is the sign of r. In two steps, of which the first
+ * is winit_neg2log_word_f32(a): a loop over each step keeps more of it in flight than a loop over both. */
+static inline void winit_normal_of_square_f32(float square, uint32_t b, float *z0, float *z1)
 {
     const uint32_t sign = (b + 0x40000000u) & 0x80000000u;
     const float y = (float)(int32_t)(b << 1) * 0x1p-31f;
-    const float r = winit_float_f32(winit_bits_f32(sqrtf(winit_neg2log_word_f32(a))) ^ sign);
+    const float r = winit_float_f32(winit_bits_f32(sqrtf(square)) ^ sign);
     float s, c;
     winit_sincos_f32(y, &s, &c);
     *z0 = r * c;
     *z1 = r * s;
+}
+
+static inline void winit_normal_pair_f32(uint32_t a, uint32_t b, float *z0, float *z1)
+{
+    winit_normal_of_square_f32(winit_neg2log_word_f32(a), b, z0, z1);
 }
 
 static inline float winit_uniform_f32(uint32_t w, float low, float span, float cap)
@@ -95,16 +101,21 @@ static inline float winit_uniform_f32(uint32_t w, float low, float span, float c
     return v < cap ? v : cap;
 }
 
-/* z >= 0 with Phi(-z) = t, t in (0, 1/2] and at least 1e-40. With far = 0 the caller knows that t >= 0.00107
- * (z <= 3.07) and the second set of coefficients is left out: the value is the same. */
-static inline float winit_quantile_f32(float t, int far)
+/* s = sqrt(-2 ln t), t in (0, 1/2] and at least 1e-40; `far` as below. */
+static inline float winit_root_f32(float t, int far)
 {
     const uint32_t tiny = 0u - (uint32_t)(t < 0x1p-126f); /* subnormal: scale, so that the exponent can be read */
     const float scaled = far ? winit_float_f32((winit_bits_f32(t * 0x1p32f) & tiny) | (winit_bits_f32(t) & ~tiny)) : t;
     const uint32_t bits = winit_bits_f32(scaled);
     const float f = winit_float_f32((bits & 0x007FFFFFu) | 0x3F000000u) - 1.0f;
     const int32_t e = 126 - (int32_t)(bits >> 23) + (far ? (int32_t)(tiny & 32u) : 0);
-    const float s = sqrtf(winit_neg2log_parts_f32(f, (float)e));
+    return sqrtf(winit_neg2log_parts_f32(f, (float)e));
+}
+
+/* z >= 0 with Phi(-z) = exp(-s^2 / 2). With far = 0 the caller knows that s <= 3.7 (t >= 0.00107, z <= 3.07) and the
+ * second set of coefficients is left out: the value is the same. */
+static inline float winit_quantile_of_root_f32(float s, int far)
+{
     const int beyond = far && s > WINIT_QUANTILE_SPLIT_F32_0;
 #define WINIT_PICK(i) (beyond ? WINIT_QUANTILE1_F32_##i : WINIT_QUANTILE0_F32_##i)
     const float x = s - (beyond ? WINIT_QUANTILE_SHIFT_F32_1 : WINIT_QUANTILE_SHIFT_F32_0);
@@ -125,17 +136,29 @@ static inline float winit_quantile_f32(float t, int far)
 
 /* The standard truncated normal of a 24-bit integer n, held to [low, high]. Below `threshold` the mass is counted from
  * the left end (below = Phi(low)), from there on from the right (above = Phi(-high)); step = (Phi(high) - Phi(low))
- * 2^-24. Either way t <= 1/2 and nothing cancels. */
-static inline float winit_truncated_f32(uint32_t n, float low, float high, float below, float above, float step,
-                                        uint32_t threshold, int far)
+ * 2^-24. Either way t <= 1/2 and nothing cancels. In two steps, as the normal pair. */
+static inline float winit_truncated_root_f32(uint32_t n, float below, float above, float step, uint32_t threshold,
+                                             int far)
 {
     const int left = n < threshold;
     const float m = (float)(int32_t)(left ? n : 0xFFFFFFu - n) + 0.5f;
-    const float t = (left ? below : above) + m * step;
-    const float q = winit_quantile_f32(t, far);
-    float z = left ? -q : q;
+    return winit_root_f32((left ? below : above) + m * step, far);
+}
+
+static inline float winit_truncated_of_root_f32(float s, uint32_t n, float low, float high, uint32_t threshold,
+                                                int far)
+{
+    const float q = winit_quantile_of_root_f32(s, far);
+    float z = n < threshold ? -q : q;
     z = z < low ? low : z;
     return z > high ? high : z;
+}
+
+static inline float winit_truncated_f32(uint32_t n, float low, float high, float below, float above, float step,
+                                        uint32_t threshold, int far)
+{
+    const float s = winit_truncated_root_f32(n, below, above, step, threshold, far);
+    return winit_truncated_of_root_f32(s, n, low, high, threshold, far);
 }
 
 /* ---- float64: k is a 53-bit integer ----------------------------------------------------------------------------- */
@@ -221,18 +244,23 @@ static inline void winit_sincos_f64(double y, double *sine, double *cosine)
     *cosine = c;
 }
 
-/* As winit_normal_pair_f32, of two 53-bit integers. */
-static inline void winit_normal_pair_f64(uint64_t a, uint64_t b, double *z0, double *z1)
+/* As winit_normal_of_square_f32; square = winit_neg2log_k53_f64(a), b another 53-bit integer. */
+static inline void winit_normal_of_square_f64(double square, uint64_t b, double *z0, double *z1)
 {
     const uint64_t sign = (b + 0x0008000000000000u) << 11 & 0x8000000000000000u;
     /* b modulo half a turn as a signed 52-bit integer: flip its top bit, then take the bias away */
     const uint64_t turned = (b & 0x000FFFFFFFFFFFFFu) ^ 0x0008000000000000u;
     const double y = (winit_float_f64(turned | 0x4330000000000000u) - 0x1.8p52) * 0x1p-51;
-    const double r = winit_float_f64(winit_bits_f64(sqrt(winit_neg2log_k53_f64(a))) ^ sign);
+    const double r = winit_float_f64(winit_bits_f64(sqrt(square)) ^ sign);
     double s, c;
     winit_sincos_f64(y, &s, &c);
     *z0 = r * c;
     *z1 = r * s;
+}
+
+static inline void winit_normal_pair_f64(uint64_t a, uint64_t b, double *z0, double *z1)
+{
+    winit_normal_of_square_f64(winit_neg2log_k53_f64(a), b, z0, z1);
 }
 
 static inline double winit_uniform_f64(uint64_t k, double low, double span, double cap)
@@ -241,12 +269,17 @@ static inline double winit_uniform_f64(uint64_t k, double low, double span, doub
     return v < cap ? v : cap;
 }
 
-/* As winit_quantile_f32, t at least 1e-300; with far = 0 the caller knows that t >= 3.36e-4 (z <= 3.4). */
-static inline double winit_quantile_f64(double t, int far)
+/* As winit_root_f32, t at least 1e-300. */
+static inline double winit_root_f64(double t)
 {
     const uint64_t bits = winit_bits_f64(t);
     const double f = winit_float_f64((bits & 0x000FFFFFFFFFFFFFu) | 0x3FE0000000000000u) - 1.0;
-    const double s = sqrt(winit_neg2log_parts_f64(f, winit_int52_f64(1022u - (bits >> 52))));
+    return sqrt(winit_neg2log_parts_f64(f, winit_int52_f64(1022u - (bits >> 52))));
+}
+
+/* As winit_quantile_of_root_f32; with far = 0 the caller knows that s <= 4 (t >= 3.36e-4, z <= 3.4). */
+static inline double winit_quantile_of_root_f64(double s, int far)
+{
     const int second = far && s > WINIT_QUANTILE_SPLIT_F64_0, third = far && s > WINIT_QUANTILE_SPLIT_F64_1;
 #define WINIT_PICK(part, i)                                                                                            \
     (third ? WINIT_QUANTILE2_##part##_F64_##i : second ? WINIT_QUANTILE1_##part##_F64_##i                              \
@@ -275,39 +308,61 @@ static inline double winit_quantile_f64(double t, int far)
     return top / bottom;
 }
 
-static inline double winit_truncated_f64(uint64_t k, double low, double high, double below, double above, double step,
-                                         uint64_t threshold, int far)
+static inline double winit_truncated_root_f64(uint64_t k, double below, double above, double step, uint64_t threshold)
 {
     const int left = k < threshold;
     const double m = winit_int53_f64(left ? k : 0x1FFFFFFFFFFFFFu - k) + 0.5;
-    const double t = (left ? below : above) + m * step;
-    const double q = winit_quantile_f64(t, far);
-    double z = left ? -q : q;
+    return winit_root_f64((left ? below : above) + m * step);
+}
+
+static inline double winit_truncated_of_root_f64(double s, uint64_t k, double low, double high, uint64_t threshold,
+                                                 int far)
+{
+    const double q = winit_quantile_of_root_f64(s, far);
+    double z = k < threshold ? -q : q;
     z = z < low ? low : z;
     return z > high ? high : z;
 }
 
+static inline double winit_truncated_f64(uint64_t k, double low, double high, double below, double above, double step,
+                                         uint64_t threshold, int far)
+{
+    const double s = winit_truncated_root_f64(k, below, above, step, threshold);
+    return winit_truncated_of_root_f64(s, k, low, high, threshold, far);
+}
+
 /* ---- half types, as 16-bit words -------------------------------------------------------------------------------- */
+
+/* The _finite forms are for values of laws, which stay inside the type's range; the others for sums with anything. */
+static inline uint16_t winit_round_finite_bf16(float x)
+{
+    const uint32_t u = winit_bits_f32(x);
+    return (uint16_t)((u + 0x7FFFu + (u >> 16 & 1u)) >> 16);
+}
 
 static inline uint16_t winit_round_bf16(float x)
 {
     const uint32_t u = winit_bits_f32(x);
-    const uint32_t rounded = (u + 0x7FFFu + (u >> 16 & 1u)) >> 16;
-    return (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? (u >> 16 | 0x40u) : rounded);
+    return (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? (u >> 16 | 0x40u) : winit_round_finite_bf16(x));
 }
 
 static inline float winit_widen_bf16(uint16_t h) { return winit_float_f32((uint32_t)h << 16); }
 
-static inline uint16_t winit_round_f16(float x)
+static inline uint16_t winit_round_finite_f16(float x)
 {
     const uint32_t u = winit_bits_f32(x), sign = u >> 16 & 0x8000u, mag = u & 0x7FFFFFFFu;
     const uint32_t normal = ((mag + 0x0FFFu + (mag >> 13 & 1u)) >> 13) - (112u << 10);
     /* one unit in the last place of 1/2 is 2^-24, the spacing of float16's subnormals: the addition rounds */
     const uint32_t subnormal = winit_bits_f32(winit_float_f32(mag) + 0.5f) - 0x3F000000u;
-    uint32_t h = mag < 0x38800000u ? subnormal : normal;
-    h = mag >= 0x477FF000u ? 0x7C00u : h;
-    h = mag > 0x7F800000u ? (0x7E00u | (mag >> 13 & 0x3FFu)) : h;
-    return (uint16_t)(sign | h);
+    return (uint16_t)(sign | (mag < 0x38800000u ? subnormal : normal));
+}
+
+static inline uint16_t winit_round_f16(float x)
+{
+    const uint32_t u = winit_bits_f32(x), sign = u >> 16 & 0x8000u, mag = u & 0x7FFFFFFFu;
+    uint32_t h = mag >= 0x477FF000u ? (sign | 0x7C00u) : winit_round_finite_f16(x);
+    h = mag > 0x7F800000u ? (sign | 0x7E00u | (mag >> 13 & 0x3FFu)) : h;
+    return (uint16_t)h;
 }
 
 static inline float winit_widen_f16(uint16_t h)

@@ -234,9 +234,11 @@ WINIT_INLINE void normal_f32(const uint32_t *restrict a, const uint32_t *restric
                              const double *p)
 {
     const float mean = (float)p[0], std = (float)p[1];
+    float square[PART / 2 + SLACK];
+    for (size_t j = 0; j < count / 2; j++) square[j] = winit_neg2log_word_f32(a[j]);
     for (size_t j = 0; j < count / 2; j++) {
         float z0, z1;
-        winit_normal_pair_f32(a[j], b[j], &z0, &z1);
+        winit_normal_of_square_f32(square[j], b[j], &z0, &z1);
         v[2 * j] = mean + std * z0;
         v[2 * j + 1] = mean + std * z1;
     }
@@ -248,8 +250,12 @@ WINIT_INLINE void truncated_loop_f32(const uint32_t *restrict w, float *restrict
     const float mean = (float)p[0], std = (float)p[1], low = (float)p[2], high = (float)p[3];
     const float below = (float)p[4], above = (float)p[5], step = (float)p[6];
     const uint32_t threshold = (uint32_t)p[7];
+    float root[PART + SLACK];
     for (size_t j = 0; j < count; j++) {
-        v[j] = mean + std * winit_truncated_f32(w[j] >> 8, low, high, below, above, step, threshold, far);
+        root[j] = winit_truncated_root_f32(w[j] >> 8, below, above, step, threshold, far);
+    }
+    for (size_t j = 0; j < count; j++) {
+        v[j] = mean + std * winit_truncated_of_root_f32(root[j], w[j] >> 8, low, high, threshold, far);
     }
 }
 
@@ -283,9 +289,11 @@ WINIT_INLINE void normal_f64(const uint32_t *restrict a, const uint32_t *restric
                              const double *p)
 {
     const double mean = p[0], std = p[1];
+    double square[PART / 2 + SLACK];
+    for (size_t j = 0; j < count / 2; j++) square[j] = winit_neg2log_k53_f64(k53_of(a, j));
     for (size_t j = 0; j < count / 2; j++) {
         double z0, z1;
-        winit_normal_pair_f64(k53_of(a, j), k53_of(b, j), &z0, &z1);
+        winit_normal_of_square_f64(square[j], k53_of(b, j), &z0, &z1);
         v[2 * j] = mean + std * z0;
         v[2 * j + 1] = mean + std * z1;
     }
@@ -296,8 +304,12 @@ WINIT_INLINE void truncated_loop_f64(const uint32_t *restrict w, double *restric
 {
     const double mean = p[0], std = p[1], low = p[2], high = p[3], below = p[4], above = p[5], step = p[6];
     const uint64_t threshold = (uint64_t)p[7];
+    double root[PART + SLACK];
     for (size_t j = 0; j < count; j++) {
-        v[j] = mean + std * winit_truncated_f64(k53_of(w, j), low, high, below, above, step, threshold, far);
+        root[j] = winit_truncated_root_f64(k53_of(w, j), below, above, step, threshold);
+    }
+    for (size_t j = 0; j < count; j++) {
+        v[j] = mean + std * winit_truncated_of_root_f64(root[j], k53_of(w, j), low, high, threshold, far);
     }
 }
 
@@ -359,7 +371,7 @@ WINIT_INLINE void emit_f64(const double *v, size_t count, char *dest, ptrdiff_t 
                            double scale)
 {
     if (mode == WINIT_ADD) {
-        double sum[CHUNK / 2 + SLACK];
+        double sum[PART + SLACK];
         gather((char *)sum, dest, stride, count, sizeof *sum);
         for (size_t j = 0; j < count; j++) sum[j] = sum[j] + scale * v[j];
         scatter(dest, stride, (const char *)sum, count, sizeof *sum, WINIT_STORE);
@@ -372,7 +384,7 @@ WINIT_INLINE void emit_f32(const float *v, size_t count, char *dest, ptrdiff_t s
                            double scale)
 {
     if (mode == WINIT_ADD) {
-        float sum[CHUNK + SLACK];
+        float sum[PART + SLACK];
         gather((char *)sum, dest, stride, count, sizeof *sum);
         for (size_t j = 0; j < count; j++) sum[j] = sum[j] + (float)scale * v[j];
         scatter(dest, stride, (const char *)sum, count, sizeof *sum, WINIT_STORE);
@@ -382,15 +394,16 @@ WINIT_INLINE void emit_f32(const float *v, size_t count, char *dest, ptrdiff_t s
 }
 
 WINIT_INLINE void emit_half(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
-                            double scale, uint16_t (*round)(float), float (*widen)(uint16_t))
+                            double scale, uint16_t (*round_finite)(float), uint16_t (*round)(float),
+                            float (*widen)(uint16_t))
 {
-    uint16_t h[CHUNK + SLACK];
+    uint16_t h[PART + SLACK];
     if (mode == WINIT_ADD) {
         gather((char *)h, dest, stride, count, sizeof *h);
         for (size_t j = 0; j < count; j++) h[j] = round(widen(h[j]) + (float)scale * v[j]);
         scatter(dest, stride, (const char *)h, count, sizeof *h, WINIT_STORE);
     } else {
-        for (size_t j = 0; j < count; j++) h[j] = round(v[j]);
+        for (size_t j = 0; j < count; j++) h[j] = round_finite(v[j]);
         scatter(dest, stride, (const char *)h, count, sizeof *h, mode);
     }
 }
@@ -398,13 +411,13 @@ WINIT_INLINE void emit_half(const float *v, size_t count, char *dest, ptrdiff_t 
 WINIT_INLINE void emit_f16(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
                            double scale)
 {
-    emit_half(v, count, dest, stride, mode, scale, winit_round_f16, winit_widen_f16);
+    emit_half(v, count, dest, stride, mode, scale, winit_round_finite_f16, winit_round_f16, winit_widen_f16);
 }
 
 WINIT_INLINE void emit_bf16(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
                             double scale)
 {
-    emit_half(v, count, dest, stride, mode, scale, winit_round_bf16, winit_widen_bf16);
+    emit_half(v, count, dest, stride, mode, scale, winit_round_finite_bf16, winit_round_bf16, winit_widen_bf16);
 }
 
 /* ---- d) fill ---------------------------------------------------------------------------------------------------- */
@@ -517,11 +530,11 @@ FILL_64(truncated, IN_ORDER)
 WINIT_INLINE void constant_32(FILL_ARGUMENTS, emit32 emit, size_t size)
 {
     const float_mode saved = default_float_mode();
-    float v[CHUNK];
+    float v[PART];
     (void)key;
-    for (size_t j = 0; j < CHUNK; j++) v[j] = (float)params[0];
+    for (size_t j = 0; j < PART; j++) v[j] = (float)params[0];
     while (lo < hi) {
-        const size_t count = chunk_count(hi - lo, CHUNK, dest, size, mode);
+        const size_t count = chunk_count(hi - lo, PART, dest, size, mode);
         emit(v, count, dest, stride, mode, scale);
         dest += (ptrdiff_t)count * stride;
         lo += count;
@@ -548,11 +561,11 @@ static void fill_constant_bf16(FILL_ARGUMENTS)
 static void fill_constant_f64(FILL_ARGUMENTS)
 {
     const float_mode saved = default_float_mode();
-    double v[CHUNK / 2];
+    double v[PART];
     (void)key;
-    for (size_t j = 0; j < CHUNK / 2; j++) v[j] = params[0];
+    for (size_t j = 0; j < PART; j++) v[j] = params[0];
     while (lo < hi) {
-        const size_t count = chunk_count(hi - lo, CHUNK / 2, dest, sizeof *v, mode);
+        const size_t count = chunk_count(hi - lo, PART, dest, sizeof *v, mode);
         emit_f64(v, count, dest, stride, mode, scale);
         dest += (ptrdiff_t)count * stride;
         lo += count;
