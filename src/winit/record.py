@@ -32,7 +32,7 @@ class Record:
         """
         for field, value in zip(self._fields, values, strict=True):
             object.__setattr__(self, field, value)
-        # Types and reprs tell apart what == does not: True and 1, -0.0 and 0.0. Laws that differ so give different bits.
+        # Types and reprs tell apart what == does not: True and 1, -0.0 and 0.0. Such laws differ in their bits.
         if identity is None:
             identity = (*(value or repr(value) for value in values), *map(type, values))
         identity = (type(self), *identity)
@@ -66,6 +66,6 @@ class Record:
         shown = [
             f"{field}={value!r}"
             for field, value, default in zip(self._fields, self._values(), padded, strict=True)
-            if value != default
+            if repr(value) != repr(default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
