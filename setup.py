@@ -16,14 +16,14 @@ KERNELS = "src/winit/_kernels"
 
 # Every product and sum of the sampling kernels is rounded on its own, so contraction to fused multiply-adds is off.
 # Without errno and traps a square root and a selection are single vector operations; neither flag changes a value.
-FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 LINK_FLAGS = []
 if sys.platform == "win32":
     FLAGS = ["/O2", "/fp:precise", "/std:c11"]
 if os.environ.get("WINIT_DEBUG") == "1":
-    FLAGS += ["-O0", "-g", "-UNDEBUG"]
+    FLAGS += ["-O0", "-g3", "-UNDEBUG"]
 if os.environ.get("WINIT_SANITIZE") == "1":
-    FLAGS += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    FLAGS += ["-O1", "-g3", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     LINK_FLAGS += ["-fsanitize=address,undefined"]
 
 
