@@ -5,9 +5,9 @@ The peers draw single-threaded by their design; torch's and JAX's thread pools a
 
 import numpy as np
 import pytest
-from conftest import THREADS, installed
 
 import winit
+from conftest import THREADS, installed
 
 SCHEMES = {"normal": winit.normal(), "uniform": winit.uniform(), "truncated_normal": winit.truncated_normal()}
 ROUNDS = {"rounds": 5, "warmup_rounds": 1, "iterations": 1}

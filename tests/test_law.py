@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import BUILDS
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import winit
+from conftest import BUILDS
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 LAWS = [
