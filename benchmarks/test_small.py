@@ -1,5 +1,8 @@
 """What does one call cost when there is next to nothing to fill?"""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -28,3 +31,11 @@ def test_small_normal(benchmark, library):
         benchmark(lambda: winit.fill(out, scheme, seed=0, name="w"))
     else:
         benchmark(lambda: generator.standard_normal(out=out, dtype=np.float32))
+
+
+@pytest.mark.parametrize("library", ["winit", "numpy"])
+def test_import(benchmark, library):
+    benchmark.group = "a process that imports numpy, and then winit"
+    benchmark.extra_info.update(elements=1, library=library)
+    code = "import numpy" if library == "numpy" else "import numpy, winit"
+    benchmark.pedantic(lambda: subprocess.run([sys.executable, "-c", code], check=True), rounds=15, warmup_rounds=2)
