@@ -45,7 +45,10 @@ extensions = [
     Extension(
         "winit._kernels.sample",
         sources=[f"{KERNELS}/sample.pyx"] + [f"{KERNELS}/sample_{isa}.c" for isa in ("plain", "avx2", "avx512")],
-        depends=[f"{KERNELS}/{name}.h" for name in ("sample", "sample_table", "philox", "approx", "coefficients")],
+        depends=[
+            f"{KERNELS}/{name}.h"
+            for name in ("sample", "sample_table", "float_mode", "philox", "approx", "coefficients")
+        ],
         include_dirs=[KERNELS],
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,

@@ -920,3 +920,17 @@ def test_headers_are_aligned_for_names_of_any_length():
         head, places = checkpoint.header(plan, 0)
         assert len(head) % 8 == 0
         assert places == {"n" * length: len(head)}
+
+
+def test_only_regular_files_are_replaced(tmp_path):
+    plan = Plan({"w": Param((4,), scheme=winit.ones())})
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="is not a regular file"):
+        plan.write(pipe, seed=0, overwrite=True)
+    assert pipe.is_fifo()
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    plan.write(link, seed=0, overwrite=True)
+    assert link.is_symlink() and winit.checkpoint.verify(target, plan, seed=0).ok

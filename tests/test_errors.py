@@ -1,12 +1,13 @@
 """Every rejection: its type, its message, and that nothing was written."""
 
+import decimal
 import sys
 
 import numpy as np
 import pytest
 
 import winit
-from winit import Axes
+from winit import Axes, laws
 
 NORMAL = winit.normal()
 
@@ -108,6 +109,28 @@ def test_strides_that_interleave_without_overlap_are_fine():
     assert (store[[1, 6, 8]] == 7).all()
 
 
+def test_an_overlap_is_seen_without_enumerating_it():
+    view = np.lib.stride_tricks.as_strided(fresh(64), (1 << 20, 1 << 20), (0, 0))
+    with pytest.raises(ValueError, match="share memory"):
+        winit.fill(view, NORMAL, seed=0)
+
+
+def test_layouts_are_checked_whatever_the_scheme():
+    for layout, error in (("hwio", ValueError), (3, TypeError), (Axes(5, 9), ValueError), (["oi"], TypeError)):
+        for scheme, dtype in ((NORMAL, "float32"), (winit.ones(), "float64")):
+            with pytest.raises(error, match="layout must be|axis 5 is outside"):
+                winit.draw(scheme, (3, 4), seed=0, layout=layout, dtype=dtype)
+
+
+def test_callers_decimal_context_does_not_matter():
+    with decimal.localcontext() as context:
+        context.prec, context.traps[decimal.Inexact] = 3, True
+        got = winit.draw(winit.truncated_normal(low=-1.23, high=1.77), 4, seed=0, dtype="float64")
+    laws._split.cache_clear()
+    winit.fill.__globals__["_resolve"].cache_clear()
+    assert (got == winit.draw(winit.truncated_normal(low=-1.23, high=1.77), 4, seed=0, dtype="float64")).all()
+
+
 @pytest.mark.parametrize("dtype", [np.int32, bool, np.complex64, np.longdouble])
 def test_out_of_a_dtype_that_laws_do_not_have(dtype):
     out = fresh(4, dtype=dtype)
@@ -127,7 +150,8 @@ def test_out_of_a_dtype_that_laws_do_not_have(dtype):
         ("float33", TypeError, "dtype must be float32, float64, float16, bfloat16 or a NumPy dtype, not 'float33'"),
         (">f4", ValueError, "dtype must be in native byte order"),
         ("int32", TypeError, "normal.* draws floating-point values"),
-        ("U3", TypeError, "normal.* draws floating-point values"),
+        ("U3", TypeError, "dtype must be boolean, integer, real or complex, not <U3"),
+        (None, TypeError, "dtype must be .*, not None"),
     ],
 )
 def test_dtype(dtype, error, match):
@@ -154,6 +178,8 @@ def test_constants_that_a_dtype_does_not_have():
         ((3, -1), ValueError, r"shape must not hold negative sizes: \(3, -1\)"),
         ((2**32, 2**32), ValueError, r"18446744073709551616 elements, more than 2\^63"),
         ((2.0,), TypeError, "shape must hold integers, not 2.0"),
+        ({2, 3}, TypeError, "shape must be a sequence of integers, not set"),
+        ((1,) * 65, ValueError, "shape must have at most 64 axes, not 65"),
         ((True,), TypeError, "shape must hold integers, not True"),
         ("34", TypeError, "shape must be a sequence of integers, not str"),
         (None, TypeError, "shape must be a sequence of integers, not NoneType"),
@@ -168,6 +194,10 @@ def test_what_cannot_be_allocated():
     for shape in ((2**50,), (2**62, 2)):
         with pytest.raises(MemoryError):
             winit.draw(NORMAL, shape, seed=0)
+    with pytest.raises(MemoryError):
+        winit.draw(NORMAL, 2**63, seed=0, box=range(0, 2**63))
+    assert winit.draw(NORMAL, (0, 2**63, 1), seed=0, box=(slice(0, 0), slice(0, 1), slice(0, 1))).size == 0
+    assert winit.words(0, "", 2**64, 2**64).size == 0
 
 
 @pytest.mark.parametrize(
@@ -180,6 +210,7 @@ def test_what_cannot_be_allocated():
         ((slice(-2, 4), slice(None)), ValueError, r"slice\(-2, 4, None\) is outside axis 0"),
         ((slice(3, 2), slice(None)), ValueError, "or empty backwards"),
         ((slice(0, 4, 2), slice(None)), ValueError, "box slices must have step 1"),
+        ((slice(0, 4, True), slice(None)), ValueError, "box slices must have step 1"),
         ((slice(0.0, 4), slice(None)), TypeError, "box must hold slices of integers"),
         (range(0, 21), ValueError, r"box range\(0, 21\) must be a range\(lo, hi\) with 0 <= lo <= hi <= 20, of step 1"),
         (range(0, 10, 2), ValueError, "of step 1"),
@@ -216,6 +247,9 @@ def test_threads(threads, error, match):
         ("oi", (), ValueError, r"layout 'oi' needs a shape of at least two axes to have fans, not \(\)"),
         ("hwio", (4, 5), ValueError, "layout must be 'oi', 'io' or winit.Axes, not 'hwio'"),
         (3, (4, 5), TypeError, "layout must be 'oi', 'io' or winit.Axes, not int"),
+        (["oi"], (4, 5), TypeError, "layout must be 'oi', 'io' or winit.Axes, not list"),
+        (Axes((1, -1), 0), (4, 5), ValueError, r"in_ names axis 1 twice: \(1, -1\)"),
+        (Axes(1, 0, groups=2, splits=4), (4, 5), ValueError, "splits=4 does not divide the 2 channels along out"),
         (Axes(0, 2), (4, 5), ValueError, r"out axis 2 is outside a shape of 2 axes, \(4, 5\)"),
         (Axes(1, 0, batch=0), (4, 5), ValueError, r"batch axes \[0\] are also in_ or out axes"),
         (Axes(1, 0, groups=3), (4, 5), ValueError, "groups=3 does not divide the 4 channels along out"),
@@ -250,6 +284,10 @@ def test_axes():
         (lambda: winit.normal(std="1"), TypeError, "std must be a number, not '1'"),
         (lambda: winit.normal(std=True), TypeError, "std must be a number, not True"),
         (lambda: winit.normal(std=np.ones(2)), TypeError, "std must be a number"),
+        (lambda: winit.normal(std=np.complex64(1 + 2j)), TypeError, "std must be a number"),
+        (lambda: winit.normal(std=np.True_), TypeError, "std must be a number"),
+        (lambda: winit.normal(std=10**400), ValueError, "std must be within the range of float64"),
+        (lambda: winit.gain("elu", 10**400), ValueError, "param must be within the range of float64"),
         (lambda: winit.uniform(1, 1), ValueError, "low must be less than high, not 1.0 and 1.0"),
         (lambda: winit.uniform(2, 1), ValueError, "low must be less than high, not 2.0 and 1.0"),
         (lambda: winit.truncated_normal(low=2, high=-2), ValueError, "low must be less than high"),
@@ -274,7 +312,7 @@ def test_axes():
         (lambda: winit.gain("relu", 0.1), ValueError, "relu takes no param; leaky_relu and elu do"),
         (lambda: winit.gain(3), TypeError, "nonlinearity must be a str, not int"),
         (lambda: winit.gain("elu", float("nan")), ValueError, "param must be finite"),
-        (lambda: winit.gain("elu", "1"), TypeError, "param must be a number, not str"),
+        (lambda: winit.gain("elu", "1"), TypeError, "param must be a number, not '1'"),
     ],
 )
 def test_scheme_parameters(make, error, match):
@@ -293,6 +331,7 @@ def test_scheme_parameters(make, error, match):
         (winit.uniform(1, 1 + 1e-9), np.float32, "is empty in float32: its ends round to 1.0 and 1.0"),
         (winit.truncated_normal(low=13, high=14), np.float32, "lies beyond 12 standard deviations"),
         (winit.truncated_normal(low=-40, high=-37), np.float64, "lies beyond 36 standard deviations"),
+        (winit.truncated_normal(-3e38, 2e38, 1.5, 3), np.float32, "reaches .* beyond the range of float32"),
         (winit.truncated_normal(std=1e5), np.float16, "beyond the range of float16"),
         (winit.truncated_normal(low=1, high=1 + 1e-9), np.float32, "is empty in float32"),
     ],

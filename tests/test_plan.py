@@ -71,7 +71,7 @@ def test_param_dtype_becomes_its_name(given, name, itemsize):
         ({"shape": (2, -1)}, ValueError, r"^shape must not hold negative sizes: \(2, -1\)$"),
         ({"shape": (1 << 32, (1 << 31) + 1)}, ValueError, r"more than 2\^63$"),
         ({"dtype": "float99"}, TypeError, r"^dtype must be .*, not 'float99'$"),
-        ({"dtype": "object"}, ValueError, r"^dtype must be one of float32, .*, not 'object'$"),
+        ({"dtype": "object"}, TypeError, r"^dtype must be boolean, integer, real or complex, not object$"),
         ({"dtype": "float128"}, ValueError, r"^dtype must be one of float32, .*, not 'float128'$"),
         ({"dtype": "complex128"}, ValueError, r"^dtype must be one of float32, .*, not 'complex128'$"),
         ({"dtype": ">f4"}, ValueError, r"^dtype must be in native byte order, not '>f4'$"),
@@ -81,7 +81,7 @@ def test_param_dtype_becomes_its_name(given, name, itemsize):
         ({"scheme": "normal()"}, TypeError, r"^scheme must be a winit scheme, not 'normal\(\)'$"),
         ({"scheme": winit.normal}, TypeError, r"^scheme must be a winit scheme, not <class"),
         ({"layout": "hwio"}, ValueError, r"^layout must be 'oi', 'io' or winit\.Axes, not 'hwio'$"),
-        ({"layout": 3}, ValueError, r"^layout must be 'oi', 'io' or winit\.Axes, not 3$"),
+        ({"layout": 3}, TypeError, r"^layout must be 'oi', 'io' or winit\.Axes, not int$"),
         ({"key": 3}, TypeError, r"^key must be a str or None, not int$"),
         ({"tied": b"x"}, TypeError, r"^tied must be a str or None, not bytes$"),
         ({"tied": "x", "key": "y"}, ValueError, r"^a tied tensor has neither scheme nor key .*'x'"),
@@ -168,7 +168,7 @@ def test_malformed_rules_refused(rule):
 
 
 def test_rule_without_a_scheme_refused():
-    with pytest.raises(TypeError, match=r"^a: scheme must be a winit scheme, not 'zeros'$"):
+    with pytest.raises(TypeError, match=r"^rule '\*': scheme must be a winit scheme, not 'zeros'$"):
         Plan({"a": (2,)}, rules=[("*", "zeros")])
 
 
@@ -870,7 +870,7 @@ MALFORMED = [
     (
         "dtype object",
         tensor('shape = [1], scheme = "ones()", dtype = "O"'),
-        r"^w: dtype must be one of .*, not 'object'$",
+        r"^w: dtype must be boolean, integer, real or complex, not object$",
     ),
     (
         "dtype foreign",
@@ -968,7 +968,7 @@ MALFORMED = [
         ("normal(std=1 / 0)", r"^w: scheme .*division by zero"),
         ("normal(std=sqrt(-1))", r"^w: scheme .*(domain|nonnegative)"),
         ("normal(std=1e308 * 10)", r"^w: scheme .*std must be finite"),
-        (f"normal(std=1{'0' * 400})", r"^w: scheme .*too large"),
+        (f"normal(std=1{'0' * 400})", r"^w: scheme .*std must be within the range of float64$"),
         ("normal(std=-1)", r"^w: scheme .*std must not be negative"),
         ("normal(std=True)", r"^w: scheme .*std must be a number, not True"),
         ("normal(std='1')", r"^w: scheme .*std must be a number, not '1'"),

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -82,7 +83,8 @@ RECORDS = [
 
 @pytest.mark.parametrize(("shape", "layout", "fan_in", "fan_out"), SHAPES)
 def test_fans(shape, layout, fan_in, fan_out):
-    assert winit.fans(shape, layout) == (fan_in, fan_out)
+    assert winit.fans(shape, layout) == winit.fans(list(shape), layout) == (fan_in, fan_out)
+    assert winit.fans(np.array(shape), layout) == (fan_in, fan_out)
 
 
 @pytest.mark.parametrize(("shape", "layout", "fan_in", "fan_out"), SHAPES)
@@ -110,6 +112,26 @@ def test_samples_have_the_moments(scheme, expected, shape, layout, fan_in, fan_o
     assert x.min() >= low - 1e-12 and x.max() <= high + 1e-12
     assert abs(x.mean() - mean) <= Z * std / math.sqrt(N) + 1e-15
     assert abs(x.std() - std) <= Z * std * math.sqrt(2 / N) + 1e-15  # 2: the normal's, the largest of these
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1, 1.0001), (1, 1.00001), (1, 1 + 1e-6), (-1e-6, 1e-6), (50, 60), (-36, -35), (-1e-17, 1e-17)]
+)
+def test_moments_of_narrow_and_far_cuts(low, high):
+    with mpmath.workdps(120):
+        a, b = mpmath.mpf(low), mpmath.mpf(high)
+        mass = mpmath.ncdf(b) - mpmath.ncdf(a) if a < 0 else mpmath.ncdf(-a) - mpmath.ncdf(-b)
+        shift = (mpmath.npdf(a) - mpmath.npdf(b)) / mass
+        std = mpmath.sqrt(1 + (a * mpmath.npdf(a) - b * mpmath.npdf(b)) / mass - shift**2)
+        expected = float(shift), float(std)
+    got = winit.truncated_normal(low=low, high=high).moments()
+    assert got[:2] == pytest.approx(expected, rel=1e-9, abs=1e-30)
+
+
+def test_narrow_cuts_are_drawn():
+    for dtype in ("float32", "float64"):
+        x = winit.draw(winit.truncated_normal(low=-1e-17, high=1e-17), 1000, seed=0, dtype=dtype)
+        assert (np.abs(x) <= x.dtype.type(1e-17)).all()
 
 
 def test_special_cases_are_members_of_the_family():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from winit.laws import exp, normal_cdf
+from winit.laws import exp, normal_cdf, real
 
 __all__ = ["gain"]
 
@@ -96,10 +96,7 @@ def gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity not in _GAINS:
         raise ValueError(f"nonlinearity must be one of {', '.join(_GAINS)}, not {nonlinearity!r}")
     if param is not None:
-        if isinstance(param, bool) or not isinstance(param, (int, float)):
-            raise TypeError(f"param must be a number, not {type(param).__name__}")
+        param = real(param, "param")
         if nonlinearity not in _TAKES_PARAM:
             raise ValueError(f"{nonlinearity} takes no param; {' and '.join(_TAKES_PARAM)} do")
-        if not math.isfinite(param):
-            raise ValueError(f"param must be finite, not {param!r}")
     return _GAINS[nonlinearity](param)

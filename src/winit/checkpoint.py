@@ -33,6 +33,7 @@ except ImportError:  # Windows
 __all__ = ["Verification", "header", "read_header", "verify", "write"]
 
 SPAN = 4 << 20  # bytes that a thread draws into its buffer before it writes them to their place
+MAX_THREADS = 32  # more would not write faster, and their buffers would be most of the memory
 MAX_HEADER = 100_000_000  # what the safetensors library reads
 
 CODES = {
@@ -153,9 +154,12 @@ class _Counter:
                 self.progress(self.done, self.total)
 
 
-def _buffers(threads: int | None, spans: int, each: int) -> deque[list[Any]]:
-    count = max(1, min(threads or available_threads(), spans))
-    return deque([np.empty(SPAN, np.uint8) for _ in range(each)] for _ in range(count))
+def _threads(threads: int | None) -> int:
+    return min(threads or available_threads(), MAX_THREADS)
+
+
+def _buffers(threads: int, spans: int, each: int) -> deque[list[Any]]:
+    return deque([np.empty(SPAN, np.uint8) for _ in range(each)] for _ in range(max(1, min(threads, spans))))
 
 
 # ---- writing
@@ -181,7 +185,7 @@ def write(
     plan : Plan.
     path : str or os.PathLike. The file.
     seed : int, 0 <= seed < 2^64.
-    overwrite : bool. Replace an existing file; what was there stays until the new one is whole.
+    overwrite : bool. Replace an existing regular file; what was there stays until the new one is whole.
     threads : int or None, the processors this process may use.
     progress : callable(bytes done, bytes in all) or None. Called from the writing threads, one at a time.
 
@@ -197,14 +201,18 @@ def write(
     target = Path(path)
     if not hasattr(os, "pwrite"):
         raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", str(target))
+    if overwrite and target.is_symlink():
+        target = target.resolve()  # what the link names is replaced, not the link
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory", str(target))
+    if overwrite and target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file and will not be replaced by one", str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists already (overwrite=True or --overwrite replaces it)", str(target))
     head, places = header(plan, seed)
     total = len(head) + plan.nbytes
     spans = list(_spans(plan, seed, places))
-    buffers = _buffers(threads, len(spans), 1)
+    buffers = _buffers(_threads(threads), len(spans), 1)
     counter = _Counter(plan.nbytes, progress)
     try:
         with _appearing(target, overwrite) as descriptor:
@@ -218,7 +226,7 @@ def write(
                 buffers.append(own)
                 counter.add(len(data))
 
-            share(work, spans, threads)
+            share(work, spans, _threads(threads))
     except OSError as error:
         if error.filename is None and error.errno is not None:
             error.filename = str(target)
@@ -449,7 +457,7 @@ def verify(
             else:
                 places[name] = start + lo
         spans = list(_spans(plan, seed, places))
-        buffers = _buffers(threads, len(spans), 2)
+        buffers = _buffers(_threads(threads), len(spans), 2)
         total = sum(plan[name].nbytes for name in places)
         counter = _Counter(total, progress)
         differ = set()
@@ -464,7 +472,7 @@ def verify(
             buffers.append(own)
             counter.add(len(expected))
 
-        share(work, spans, threads)
+        share(work, spans, _threads(threads))
     finally:
         os.close(descriptor)
     return Verification(

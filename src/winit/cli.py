@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-    except (_FailureError, TypeError, ValueError, MemoryError, ImportError) as error:
+    except (_FailureError, TypeError, ValueError, ArithmeticError, MemoryError, ImportError) as error:
         message = str(error) or type(error).__name__
     print("winit: error: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -14,10 +14,10 @@ import numpy as np
 
 from winit import _kernels
 from winit.keys import stream_key
-from winit.laws import Constant, arithmetic
-from winit.schemes.base import Scheme, real
+from winit.laws import LARGEST, Constant, arithmetic, real
+from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
-from winit.shapes import Box, Layout, Shape, check_shape, locate
+from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
 
 __all__ = ["add", "available_threads", "bind", "draw", "fill", "run", "share", "words"]
 
@@ -27,6 +27,7 @@ RANGE = 1 << 20
 INLINE = 1 << 18
 
 _CODES = {name: code for code, name in enumerate(_kernels.DTYPES)}
+HALVES = ("float16", "bfloat16")
 _LAW_CODES = {"Constant": 0, "Uniform": 1, "Normal": 2, "TruncatedNormal": 3}
 _WORD = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.uint16)}
 _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
@@ -50,6 +51,8 @@ def dtype_name(dtype: Any) -> str:
     """Return the canonical name of a dtype given as a name or an object."""
     if isinstance(dtype, str) and dtype in _CODES:
         return dtype
+    if dtype is None:
+        raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not None")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what NumPy deprecates is refused
@@ -58,6 +61,8 @@ def dtype_name(dtype: Any) -> str:
         raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not {dtype!r}") from None
     if not found.isnative:
         raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
+    if found.kind not in "biufcV" or (found.kind == "V" and found.name != "bfloat16"):
+        raise TypeError(f"dtype must be boolean, integer, real or complex, not {found}")
     return found.name
 
 
@@ -81,14 +86,26 @@ def _name_of(dtype: np.dtype) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _resolve(scheme: Scheme, shape: Shape, layout: Layout, dtype: str) -> tuple[int, tuple[float, ...], Shape]:
+def _resolve(
+    scheme: Scheme, shape: Shape, layout: Layout, dtype: str, adding: bool
+) -> tuple[int, tuple[float, ...], Shape]:
     """Law code, kernel parameters and row-major steps of a whole tensor."""
-    law = scheme.law(shape, layout)
-    return _LAW_CODES[type(law).__name__], law.params(dtype), locate(shape, None)[2]
+    if isinstance(layout, Axes):
+        fans(shape, layout)  # axes that the shape does not have are wrong for every scheme
+    with _kernels.default_float_mode():
+        law = scheme.law(shape, layout)
+        params = law.params(dtype)
+        if adding and dtype in HALVES:  # what is added is the value before it is rounded to the type
+            params = law.params("float32")
+    return _LAW_CODES[type(law).__name__], params, locate(shape, None)[2]
 
 
-def exact_values(scheme: Scheme, dtype: np.dtype) -> np.ndarray:
-    """The values of a constant or literal scheme in a dtype, or ValueError where they are not values of it."""
+@lru_cache(maxsize=64)
+def exact_values(scheme: Scheme, dtype: str) -> np.ndarray:
+    """Give the values of a constant or literal scheme, for half types in float32 and else in the dtype itself.
+
+    TypeError for another scheme or kind of dtype, ValueError for values that the dtype does not have.
+    """
     if isinstance(scheme, literal):
         given = scheme.values
     elif isinstance(scheme, (zeros, ones, constant)):
@@ -98,20 +115,33 @@ def exact_values(scheme: Scheme, dtype: np.dtype) -> np.ndarray:
         raise TypeError(
             f"{scheme!r} draws floating-point values, so dtype must be one of {', '.join(_CODES)}, not {dtype}"
         )
-    if dtype.kind not in "biufc":
+    kind = np.dtype(np.float32) if dtype in HALVES else np.dtype(dtype)
+    if kind.kind not in "biufc":
         raise TypeError(f"dtype must be boolean, integer, real or complex, not {dtype}")
     try:
-        with np.errstate(all="ignore"):
-            cast = given.astype(dtype)
+        with np.errstate(all="ignore"), _kernels.default_float_mode():
+            cast = given.astype(kind)
     except OverflowError:
         raise ValueError(f"{scheme!r} holds values that {dtype} does not have") from None
-    if dtype.kind in "biu":
+    if kind.kind in "biu":
         same = all(a == b for a, b in zip(given.ravel().tolist(), cast.ravel().tolist(), strict=True))
-    else:  # rounding is allowed, leaving the range is not
+    elif dtype in LARGEST:  # rounding is allowed, leaving the range is not
+        same = bool((np.abs(cast) <= LARGEST[dtype]).all())
+    else:
         same = bool(np.isfinite(cast).all())
     if not same:
         raise ValueError(f"{scheme!r} holds values that {dtype} does not have")
+    cast.flags.writeable = False
     return cast
+
+
+class _Empty:
+    """What a destination without elements is bound to."""
+
+    size = 0
+
+    def run(self, lo: int, hi: int) -> None:
+        pass
 
 
 class _Copy:
@@ -122,25 +152,28 @@ class _Copy:
         self.size = dest.size
 
     def run(self, lo: int, hi: int) -> None:
-        if self.dtype == "bfloat16":
-            from winit._kernels.reference import round_bf16, widen_bf16
+        with _kernels.default_float_mode(), np.errstate(all="ignore"):
+            value, dest = self.values, self.dest
+            if self.dtype == "bfloat16":
+                from winit._kernels.reference import round_bf16, widen_bf16
 
-            words, value = self.dest.view(np.uint16), self.values
-            if self.scale is not None:
-                with np.errstate(all="ignore"):
+                words = dest.view(np.uint16)
+                if self.scale is not None:
                     value = widen_bf16(words) + np.float32(self.scale) * value
-            words[...] = round_bf16(np.asarray(value))
-        elif self.scale is None:
-            self.dest[...] = self.values
-        else:
-            wide: Any = np.float64 if self.dtype == "float64" else np.float32
-            with np.errstate(all="ignore"):
-                self.dest[...] = self.dest.astype(wide) + wide(self.scale) * self.values.astype(wide)
+                words[...] = round_bf16(np.asarray(value))
+                return
+            if self.scale is not None:
+                value = dest.astype(value.dtype) + value.dtype.type(self.scale) * value
+            dest[...] = value
 
 
 def _overlaps_itself(out: np.ndarray) -> bool:
     """Whether two elements of an array share memory."""
     axes = sorted((abs(stride), size) for size, stride in zip(out.shape, out.strides, strict=True) if size > 1)
+    if 0 in out.shape:
+        return False
+    if out.size * out.itemsize > sum(stride * (size - 1) for stride, size in axes) + out.itemsize:
+        return True  # more bytes than the addresses between the first and the last
     reach = out.itemsize
     for stride, size in axes:
         if stride < reach:
@@ -171,14 +204,16 @@ def bind(
     out has the box's shape; where it stands for a half type it may hold uint16 words.
     """
     if isinstance(scheme, literal) or dtype not in _CODES:
-        values = exact_values(scheme, np.dtype(np.float32) if dtype == "bfloat16" else out.dtype)
+        values = exact_values(scheme, dtype)
         if isinstance(scheme, literal):
             if values.shape != shape:
                 raise ValueError(f"literal values have shape {values.shape}, the tensor has {shape}")
             if box is not None:
                 values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
         return _Copy(out, dtype, values, scale)
-    code, params, steps = _resolve(scheme, shape, layout, dtype)
+    code, params, steps = _resolve(scheme, shape, layout, dtype, scale is not None)
+    if out.size == 0:
+        return _Empty()
     start = 0
     if box is not None:
         _, start, steps = locate(shape, box)
@@ -300,8 +335,11 @@ def share(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None
     while True:
         try:
             for helper, ended in helpers:
+                # Unlike join, wait can be interrupted and asked again. A helper that has no identity after a second
+                # was interrupted before it started, and never will.
+                while not ended.wait(1.0) and helper.ident is not None:
+                    pass
                 if helper.ident is not None:
-                    ended.wait()  # unlike join, it can be interrupted and asked again
                     helper.join()
             break
         except BaseException as error:
@@ -363,11 +401,15 @@ def draw(
     key = stream_key(seed, name)
     shape = check_shape(shape)
     check_threads(threads)
+    if layout != "oi":
+        check_layout(layout)
     kind = dtype_name(dtype)
     out_shape = locate(shape, box)[0]
     if kind in _CODES and not isinstance(scheme, literal):
-        _resolve(scheme, shape, layout, kind)  # what is wrong with the law comes before the allocation
-    out = empty(out_shape, numpy_dtype(kind) if kind in _CODES else np.dtype(dtype))
+        _resolve(scheme, shape, layout, kind, False)  # what is wrong with the law comes before the allocation
+    else:
+        exact_values(scheme, kind)
+    out = empty(out_shape, numpy_dtype(kind))
     run([bind(out, kind, scheme, key, shape, layout, box, None)], threads)
     return out
 
@@ -477,6 +519,8 @@ def _write(
     key = stream_key(seed, name)
     if threads is not None:
         check_threads(threads)
+    if layout != "oi":
+        check_layout(layout)
     if shape is not None:
         shape = check_shape(shape)
     elif box is not None:
@@ -486,6 +530,8 @@ def _write(
     else:
         raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
     kind = _check_out(out, shape if box is None else locate(shape, box)[0])
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
     if scale is not None:
         if kind not in _CODES:
             raise TypeError(f"add needs an out of {', '.join(_CODES)}, not {out.dtype}")
@@ -533,6 +579,7 @@ def words(seed: int, name: str, lo: int, hi: int, tag: int = 0) -> np.ndarray:
     if not 0 <= tag < 1 << 32:
         raise ValueError(f"tag must be in [0, 2^32), not {tag}")
     out = empty((hi - lo,), np.dtype(np.uint32))
-    _, engine, isa = _kernels.in_use()
-    engine.words(isa, key, tag, lo, out)
+    if lo < hi:
+        _, engine, isa = _kernels.in_use()
+        engine.words(isa, key, tag, lo, out)
     return out

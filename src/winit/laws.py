@@ -7,13 +7,26 @@ what the kernel needs besides, and states its moments in closed form.
 from __future__ import annotations
 
 import math
-import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from winit.record import Record
 
-__all__ = ["Constant", "Law", "Moments", "Normal", "TruncatedNormal", "Uniform", "exp", "normal_cdf"]
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+__all__ = [
+    "Constant",
+    "Law",
+    "Moments",
+    "Normal",
+    "TruncatedNormal",
+    "Uniform",
+    "arithmetic",
+    "exp",
+    "normal_cdf",
+    "real",
+]
 
 
 class Moments(NamedTuple):
@@ -35,47 +48,59 @@ LARGEST = {
 }
 
 
-def to_float32(x: float) -> float:
-    """Round to the nearest float32, ties to even; beyond its range to infinity."""
-    try:
-        return float(struct.unpack("<f", struct.pack("<f", x))[0])
-    except OverflowError:
-        return math.copysign(math.inf, x)
+# digits of the significand, exponent of the smallest number
+_FORMATS = {"float64": (53, -1074), "float32": (24, -149), "float16": (11, -24), "bfloat16": (8, -133)}
+
+
+def _nearest(dtype: str, x: float) -> tuple[int, int]:
+    """The value of the type nearest to |x|, ties to even, as (significand, exponent).
+
+    In integers, so that no floating-point mode of the process can flush what is small.
+    """
+    digits, smallest = _FORMATS[dtype]
+    exponent = max(math.frexp(x)[1] - digits, smallest) if x else smallest
+    return round(math.ldexp(abs(x), -exponent)), exponent
+
+
+def rounded(dtype: str, x: float) -> float:
+    """Round to the nearest value of a type, ties to even; beyond its range to infinity."""
+    value = math.ldexp(*_nearest(dtype, x)) if dtype != "float64" else abs(x)
+    return math.copysign(value if value <= LARGEST[dtype] else math.inf, x)
 
 
 def arithmetic(dtype: str, x: float) -> float:
     """Round to the type in which a law of this dtype is computed."""
-    return x if dtype == "float64" else to_float32(x)
-
-
-# float format, integer format of the same width, and what one step of the type adds to that integer
-_FORMATS = {"float32": ("<f", "<i", 1), "float16": ("<e", "<h", 1), "bfloat16": ("<f", "<i", 1 << 16)}
-
-
-def _encode(dtype: str, x: float) -> int:
-    """The bits of the value of the type nearest to x, as a signed integer."""
-    code, integer, step = _FORMATS[dtype]
-    bits = int(struct.unpack(integer, struct.pack(code, x))[0])
-    return bits if step == 1 else (bits + 0x7FFF + (bits >> 16 & 1)) & ~0xFFFF
-
-
-def _decode(dtype: str, bits: int) -> float:
-    code, integer, _ = _FORMATS[dtype]
-    return float(struct.unpack(code, struct.pack(integer, bits))[0])
+    return x if dtype == "float64" else rounded("float32", x)
 
 
 def below(dtype: str, x: float) -> float:
     """Find the largest value of the dtype that is less than x (x no further out than the type's range)."""
-    if dtype == "float64":
-        return math.nextafter(x, -math.inf)
-    bits = _encode(dtype, x)
-    nearest = _decode(dtype, bits)
+    nearest = rounded(dtype, x)
     if nearest < x:
         return nearest
-    step = _FORMATS[dtype][2]
-    if nearest == 0.0:
-        return -_decode(dtype, step)
-    return _decode(dtype, bits - step if nearest > 0 else bits + step)
+    digits, smallest = _FORMATS[dtype]
+    significand, exponent = _nearest(dtype, x)
+    if nearest <= 0:
+        return -math.ldexp(significand + 1, exponent)
+    if significand == 1 << (digits - 1) and exponent > smallest:  # numbers are twice as close below a power of two
+        significand, exponent = 2 * significand, exponent - 1
+    return math.ldexp(significand - 1, exponent)
+
+
+def real(value: Any, what: str) -> float:
+    """Return a finite number as a float, or say what is wrong with it."""
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if isinstance(value, (bool, complex, str, bytes)) or not hasattr(value, "__float__") or kind in ("b", "c"):
+        raise TypeError(f"{what} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except TypeError:
+        raise TypeError(f"{what} must be a number, not {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{what} must be within the range of float64") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be finite, not {number!r}")
+    return number
 
 
 # ---- Phi and exp, the same on every system
@@ -84,37 +109,56 @@ def below(dtype: str, x: float) -> float:
 _PI = "3.14159265358979323846264338327950288419716939937510582097494"
 
 
+def _sixty_digits() -> Any:
+    """A decimal context of our own, whatever traps and precision the caller's has."""
+    import decimal
+
+    return decimal.localcontext(
+        decimal.Context(
+            prec=60, rounding=decimal.ROUND_HALF_EVEN, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, clamp=0, traps=[]
+        )
+    )
+
+
+def _density(x: Decimal) -> Decimal:
+    return (-x * x / 2).exp() / (2 * type(x)(_PI)).sqrt()
+
+
+def _lower_tail(x: Decimal) -> Decimal:
+    """Φ(x): a power series near 0, Laplace's continued fraction in the tails (Abramowitz & Stegun 26.2.11, 26.2.14)."""
+    z = abs(x)
+    if z < 4:
+        term = total = z
+        odd = 1
+        while abs(term) > type(x)("1e-62"):
+            odd += 2
+            term = term * z * z / odd
+            total += term
+        tail = type(x)("0.5") - _density(z) * total
+    else:
+        fraction = z
+        for level in range(160, 0, -1):
+            fraction = z + level / fraction
+        tail = _density(z) / fraction
+    return tail if x < 0 else 1 - tail
+
+
+def _mass(low: Decimal, high: Decimal) -> Decimal:
+    """Φ(high) - Φ(low), on the tail that does not cancel."""
+    return _lower_tail(high) - _lower_tail(low) if high <= 0 else _lower_tail(-low) - _lower_tail(-high)
+
+
 @lru_cache(maxsize=1024)
 def normal_cdf(x: float) -> float:
     """Compute Φ(x), the standard normal distribution function, rounded to the nearest float64.
 
-    A power series near 0 and Laplace's continued fraction in the tails (Abramowitz & Stegun 26.2.11, 26.2.14), in 60
-    decimal digits.
-
     >>> normal_cdf(-2.0)
     0.02275013194817921
     """
-    import decimal
+    from decimal import Decimal
 
-    with decimal.localcontext() as context:
-        context.prec = 60
-        context.Emin, context.Emax = decimal.MIN_EMIN, decimal.MAX_EMAX
-        z = abs(decimal.Decimal(x))
-        density = (-z * z / 2).exp() / (2 * decimal.Decimal(_PI)).sqrt()
-        if z < 4:
-            term = total = z
-            odd = 1
-            while term > decimal.Decimal("1e-58"):
-                odd += 2
-                term = term * z * z / odd
-                total += term
-            tail = decimal.Decimal("0.5") - density * total
-        else:
-            fraction = z
-            for level in range(160, 0, -1):
-                fraction = z + level / fraction
-            tail = density / fraction
-        return float(tail if x < 0 else 1 - tail)
+    with _sixty_digits():
+        return float(_lower_tail(Decimal(x)))
 
 
 @lru_cache(maxsize=1024)
@@ -124,12 +168,10 @@ def exp(x: float) -> float:
     >>> exp(1.0)
     2.718281828459045
     """
-    import decimal
+    from decimal import Decimal
 
-    with decimal.localcontext() as context:
-        context.prec = 60
-        context.Emin, context.Emax = decimal.MIN_EMIN, decimal.MAX_EMAX
-        return float(decimal.Decimal(x).exp())
+    with _sixty_digits():
+        return float(Decimal(x).exp())
 
 
 # ---- the laws
@@ -188,7 +230,7 @@ class Uniform(Record):
             # What is less than half-way from the largest value below high to its upper neighbour rounds to it.
             top = below(dtype, high)
             tie = (top - below(dtype, -top)) / 2
-            even = _encode(dtype, top) & _FORMATS[dtype][2] == 0
+            even = _nearest(dtype, top)[0] % 2 == 0
             cap = min(cap, tie if even else below("float32", tie))
         return low, span, cap
 
@@ -228,15 +270,6 @@ class TruncatedNormal(Record):
     def __init__(self, mean: float, std: float, low: float, high: float) -> None:
         self._set(mean, std, low, high)
 
-    def _masses(self, low: float, high: float) -> tuple[float, float, float]:
-        """Φ(low), Φ(-high) and Φ(high) - Φ(low), the last from the tail that does not cancel."""
-        left, right = normal_cdf(low), normal_cdf(-high)
-        if high <= 0:
-            return left, right, normal_cdf(high) - left
-        if low >= 0:
-            return left, right, normal_cdf(-low) - right
-        return left, right, 1 - left - right
-
     def params(self, dtype: str) -> tuple[float, ...]:
         """The kernel's numbers: (mean, std, low, high, below, above, step, threshold, far)."""
         double = dtype == "float64"
@@ -248,14 +281,14 @@ class TruncatedNormal(Record):
         reach = 36 if double else 12
         if low > reach or high < -reach:
             raise ValueError(f"{text} lies beyond {reach} standard deviations, where {dtype} cannot resolve the tail")
-        ends = max(abs(self.mean + self.std * low), abs(self.mean + self.std * high))
         # The smallest t is 2^-25 (2^-54) of the mass beyond the nearer cut: z^2 grows by 2 ln of that at most.
         farthest = math.sqrt(max(low, -high, 0.0) ** 2 + (75 if double else 34.7))
+        farthest = min(farthest, max(abs(low), abs(high)))
+        _check_range(text, self.std * farthest, "float64" if double else "float32")
+        ends = max(abs(self.mean + self.std * low), abs(self.mean + self.std * high))
         _check_range(text, min(ends, abs(self.mean) + farthest * self.std), dtype)
-        left, right, mass = self._masses(low, high)
+        left, right, mass, threshold = _split(low, high, 53 if double else 24)
         count = 1 << (53 if double else 24)
-        # The number of n with Φ(low) + (n + ½) mass / count <= ½.
-        threshold = max(0, min(count, math.floor((0.5 - left) / mass * count - 0.5) + 1))
         smallest = min(
             left + 0.5 / count * mass if threshold > 0 else 0.5,
             right + 0.5 / count * mass if threshold < count else 0.5,
@@ -265,13 +298,40 @@ class TruncatedNormal(Record):
         return (*(arithmetic(dtype, x) for x in numbers), float(threshold), float(far))
 
     def moments(self) -> Moments:
-        _, _, mass = self._masses(self.low, self.high)
-        root = math.sqrt(2 * math.pi)
-        at_low, at_high = exp(-self.low * self.low / 2) / root, exp(-self.high * self.high / 2) / root
-        shift = (at_low - at_high) / mass
-        variance = 1 + (self.low * at_low - self.high * at_high) / mass - shift * shift
+        shift, width = _truncated_moments(self.low, self.high)
         ends = self.mean + self.std * self.low, self.mean + self.std * self.high
-        return Moments(self.mean + self.std * shift, self.std * math.sqrt(max(variance, 0.0)), *ends)
+        return Moments(self.mean + self.std * shift, self.std * width, *ends)
+
+
+@lru_cache(maxsize=1024)
+def _split(low: float, high: float, bits: int) -> tuple[float, float, float, int]:
+    """Φ(low), Φ(-high), the mass D between them, and how many n have Φ(low) + (n + ½) 2^-bits D <= ½."""
+    from decimal import ROUND_FLOOR, Decimal
+
+    with _sixty_digits():
+        left, right = _lower_tail(Decimal(low)), _lower_tail(-Decimal(high))
+        mass = _mass(Decimal(low), Decimal(high))
+        half = Decimal("0.5")
+        last = ((half - left) / mass * (1 << bits) - half).to_integral_value(ROUND_FLOOR)
+        return float(left), float(right), float(mass), max(0, min(1 << bits, int(last) + 1))
+
+
+@lru_cache(maxsize=1024)
+def _truncated_moments(low: float, high: float) -> tuple[float, float]:
+    """Mean and standard deviation of the standard normal cut to [low, high].
+
+    With many more digits than the masses need: for a narrow cut nearly all of them cancel.
+    """
+    from decimal import Decimal
+
+    with _sixty_digits():
+        a, b = Decimal(low), Decimal(high)
+        if b - a < Decimal("1e-9"):  # uniform to within 1e-18 of itself
+            return float((a + b) / 2), float((b - a) / Decimal(12).sqrt())
+        mass = _mass(a, b)
+        shift = (_density(a) - _density(b)) / mass
+        variance = 1 + (a * _density(a) - b * _density(b)) / mass - shift * shift
+        return float(shift), float(max(variance, Decimal(0)).sqrt())
 
 
 Law = Constant | Uniform | Normal | TruncatedNormal

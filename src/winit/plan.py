@@ -24,7 +24,7 @@ from winit.fill import bind, check_threads, dtype_name, empty, exact_values, num
 from winit.keys import stream_key
 from winit.schemes.base import Scheme
 from winit.schemes.constant import literal
-from winit.shapes import MAX_SIZE, Axes, Layout, Shape, check_shape
+from winit.shapes import MAX_SIZE, Axes, Layout, Shape, check_layout, check_shape
 
 __all__ = ["Param", "Plan", "Rule"]
 
@@ -73,8 +73,7 @@ class Param:
         object.__setattr__(self, "dtype", name)
         if self.scheme is not None and not isinstance(self.scheme, Scheme):
             raise TypeError(f"scheme must be a winit scheme, not {self.scheme!r}")
-        if not isinstance(self.layout, Axes) and self.layout not in ("oi", "io"):
-            raise ValueError(f"layout must be 'oi', 'io' or winit.Axes, not {self.layout!r}")
+        check_layout(self.layout)
         for what in ("key", "tied"):
             value = getattr(self, what)
             if value is not None and not isinstance(value, str):
@@ -125,8 +124,9 @@ class Plan(Mapping[str, Param]):
     Parameters
     ----------
     params : mapping, or iterable of pairs, from name to Param or to a shape (a float32 whose scheme a rule gives).
-    rules : iterable of (glob, scheme), (glob, scheme, layout) or (glob, scheme, layout, dtype). `*` crosses dots; the
-        first glob that matches a tensor's name gives what its Param leaves open. Globs are those of fnmatchcase.
+    rules : iterable of (glob, scheme), (glob, scheme, layout) or (glob, scheme, layout, dtype). `*` crosses dots. The
+        first glob that matches a name gives a bare shape its scheme, layout and dtype, and a Param without a scheme its
+        scheme. Globs are those of fnmatchcase.
 
     Raises
     ------
@@ -167,7 +167,14 @@ class Plan(Mapping[str, Param]):
     def _rule(rule: Sequence[Any]) -> Rule:
         if isinstance(rule, str) or not 2 <= len(rule) <= 4 or not isinstance(rule[0], str):
             raise TypeError(f"a rule must be (glob, scheme[, layout[, dtype]]), not {rule!r}")
-        return Rule(*rule)
+        checked = Rule(*rule)
+        try:  # a rule is right or wrong whether or not a name matches it
+            Param((), "float32" if checked.dtype is None else checked.dtype, checked.scheme, checked.layout or "oi")
+            if checked.scheme is None:
+                raise TypeError("scheme must be a winit scheme, not None")
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"rule {checked.match!r}: {error}") from None
+        return checked
 
     @staticmethod
     def _complete(name: str, param: Param | Sequence[int], rules: Sequence[Rule]) -> Param:
@@ -395,10 +402,7 @@ def _check_values(param: Param) -> None:
         return
     if isinstance(scheme, literal) and scheme.values.shape != param.shape:
         raise ValueError(f"literal values have shape {scheme.values.shape}, the tensor has {param.shape}")
-    if param.dtype == "bfloat16":
-        exact_values(scheme, np.dtype(np.float32))  # the same range, and no need of ml_dtypes
-    else:
-        exact_values(scheme, np.dtype(param.dtype))
+    exact_values(scheme, param.dtype)
 
 
 # ---- reading and writing TOML

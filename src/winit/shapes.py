@@ -10,12 +10,13 @@ from typing import SupportsIndex
 
 from winit.record import Record
 
-__all__ = ["Axes", "Box", "Layout", "Shape", "check_shape", "fans", "locate"]
+__all__ = ["Axes", "Box", "Layout", "Shape", "check_layout", "check_shape", "fans", "locate"]
 
 Shape = tuple[int, ...]
 Box = tuple[slice, ...] | range
 
 MAX_SIZE = 1 << 63
+MAX_NDIM = 64  # NumPy's own limit
 
 
 def _axes(value: int | Iterable[int], what: str) -> tuple[int, ...]:
@@ -103,9 +104,9 @@ Layout = str | Axes
 
 def check_shape(shape: int | Sequence[int]) -> Shape:
     """Return a shape as a tuple of ints, or say what is wrong with it."""
-    if isinstance(shape, SupportsIndex) and not isinstance(shape, bool):
+    if isinstance(shape, SupportsIndex) and not isinstance(shape, bool) and not isinstance(shape, Iterable):
         shape = (shape.__index__(),)
-    if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
+    if isinstance(shape, (str, bytes, set, frozenset, dict)) or not isinstance(shape, Iterable):
         raise TypeError(f"shape must be a sequence of integers, not {type(shape).__name__}")
     sizes = []
     for size in shape:
@@ -114,6 +115,8 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
         sizes.append(size.__index__())
     if any(size < 0 for size in sizes):
         raise ValueError(f"shape must not hold negative sizes: {tuple(sizes)}")
+    if len(sizes) > MAX_NDIM:
+        raise ValueError(f"shape must have at most {MAX_NDIM} axes, not {len(sizes)}")
     if max(sizes, default=0) > MAX_SIZE:
         raise ValueError(f"shape {tuple(sizes)} has an axis of more than 2^63")
     if prod(sizes) > MAX_SIZE:
@@ -121,8 +124,16 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
     return tuple(sizes)
 
 
-@lru_cache(maxsize=4096)
-def fans(shape: Shape, layout: Layout = "oi") -> tuple[int, int]:
+def check_layout(layout: Layout) -> None:
+    """Raise unless a layout is "oi", "io" or Axes."""
+    if isinstance(layout, Axes) or (isinstance(layout, str) and layout in ("oi", "io")):
+        return
+    if isinstance(layout, str):
+        raise ValueError(f"layout must be 'oi', 'io' or winit.Axes, not {layout!r}")
+    raise TypeError(f"layout must be 'oi', 'io' or winit.Axes, not {type(layout).__name__}")
+
+
+def fans(shape: int | Sequence[int], layout: Layout = "oi") -> tuple[int, int]:
     """Count the inputs of an output unit and the outputs of an input unit: (fan_in, fan_out).
 
     Parameters
@@ -142,26 +153,29 @@ def fans(shape: Shape, layout: Layout = "oi") -> tuple[int, int]:
     (147, 3136)
 
     """
-    shape = check_shape(shape)
+    check_layout(layout)
+    return _fans(check_shape(shape), layout)
+
+
+@lru_cache(maxsize=4096)
+def _fans(shape: Shape, layout: Layout) -> tuple[int, int]:
     if isinstance(layout, Axes):
         axes = layout
-    elif layout in ("oi", "io"):
-        if len(shape) < 2:
-            raise ValueError(
-                f"layout {layout!r} needs a shape of at least two axes to have fans, not {shape}; "
-                "name them with winit.Axes, or choose a scheme that has no fans"
-            )
-        axes = Axes(in_=1, out=0) if layout == "oi" else Axes(in_=-2, out=-1)
-    elif isinstance(layout, str):
-        raise ValueError(f"layout must be 'oi', 'io' or winit.Axes, not {layout!r}")
+    elif len(shape) < 2:
+        raise ValueError(
+            f"layout {layout!r} needs a shape of at least two axes to have fans, not {shape}; "
+            "name them with winit.Axes, or choose a scheme that has no fans"
+        )
     else:
-        raise TypeError(f"layout must be 'oi', 'io' or winit.Axes, not {type(layout).__name__}")
+        axes = Axes(in_=1, out=0) if layout == "oi" else Axes(in_=-2, out=-1)
 
     def positions(named: tuple[int, ...], role: str) -> set[int]:
         found = set()
         for axis in named:
             if not -len(shape) <= axis < len(shape):
                 raise ValueError(f"{role} axis {axis} is outside a shape of {len(shape)} axes, {shape}")
+            if axis % len(shape) in found:
+                raise ValueError(f"{role} names axis {axis % len(shape)} twice: {named}")
             found.add(axis % len(shape))
         return found
 
@@ -170,11 +184,13 @@ def fans(shape: Shape, layout: Layout = "oi") -> tuple[int, int]:
         raise ValueError(f"batch axes {sorted(batch & (ins | outs))} are also in_ or out axes")
     fan_in = prod(size for axis, size in enumerate(shape) if axis not in outs | batch)
     fan_out = prod(size for axis, size in enumerate(shape) if axis not in ins | batch)
+    channels = prod(shape[axis] for axis in outs)
     if axes.groups > 1 and 0 in ins:
         fan_in = _share(fan_in, axes.groups, "groups", "in_", prod(shape[axis] for axis in ins))
     else:
-        fan_out = _share(fan_out, axes.groups, "groups", "out", prod(shape[axis] for axis in outs))
-    return fan_in, _share(fan_out, axes.splits, "splits", "out", prod(shape[axis] for axis in outs))
+        fan_out = _share(fan_out, axes.groups, "groups", "out", channels)
+        channels //= axes.groups
+    return fan_in, _share(fan_out, axes.splits, "splits", "out", channels)
 
 
 def _share(fan: int, parts: int, what: str, role: str, channels: int) -> int:
@@ -213,7 +229,7 @@ def locate(shape: Shape, box: Box | None) -> tuple[Shape, int, Shape]:
         total = prod(shape)
         if box.step != 1 or not 0 <= box.start <= box.stop <= total:
             raise ValueError(f"box {box} must be a range(lo, hi) with 0 <= lo <= hi <= {total}, of step 1")
-        return (len(box),), box.start, (1,)
+        return (box.stop - box.start,), box.start, (1,)
     if not isinstance(box, tuple):
         raise TypeError(f"box must be a tuple of slices or a range of flat indices, not {type(box).__name__}")
     if len(box) != len(shape):
@@ -228,7 +244,7 @@ def locate(shape: Shape, box: Box | None) -> tuple[Shape, int, Shape]:
             if isinstance(end, bool) or not isinstance(end, SupportsIndex):
                 raise TypeError(f"box must hold slices of integers, not {part!r} (axis {axis})")
         lo, hi = (end.__index__() for end in ends)
-        if part.step not in (None, 1):
+        if part.step is not None and (type(part.step) is not int or part.step != 1):
             raise ValueError(f"box slices must have step 1, not {part!r} (axis {axis})")
         if not 0 <= lo <= hi <= size:
             raise ValueError(f"box slice {part!r} is outside axis {axis} of size {size}, or empty backwards")

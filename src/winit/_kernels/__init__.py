@@ -16,15 +16,18 @@ checked, and know no scheme.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType, TracebackType
 from typing import Any
 
 try:
     from winit._kernels import sample
-except ImportError:  # installed with WINIT_NO_EXTENSIONS=1
+except ModuleNotFoundError as error:  # installed with WINIT_NO_EXTENSIONS=1
+    if error.name != "winit._kernels.sample":
+        raise
     sample = None  # type: ignore[assignment]
 
-__all__ = ["DTYPES", "LAWS", "engines", "in_use", "use_engine"]
+__all__ = ["DTYPES", "LAWS", "default_float_mode", "engines", "in_use", "use_engine"]
 
 LAWS = ("constant", "uniform", "normal", "truncated_normal")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -91,6 +94,14 @@ class use_engine:  # noqa: N801
     ) -> None:
         global _in_use
         _in_use = self._before
+
+
+def default_float_mode() -> AbstractContextManager[object]:
+    """Return a context in which this thread's arithmetic rounds to nearest and keeps subnormals.
+
+    Without the extension there is none: the NumPy engine then computes in whatever mode the process is in.
+    """
+    return nullcontext() if sample is None else sample.DefaultFloatMode()
 
 
 def in_use() -> tuple[str, Any, str]:

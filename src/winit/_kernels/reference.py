@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from winit._kernels import coefficients as C  # noqa: N812
+from winit._kernels import default_float_mode
 
 __all__ = ["Fill", "instruction_sets", "values", "words"]
 
@@ -219,8 +220,9 @@ class Fill:
 
     def run(self, lo: int, hi: int) -> None:
         """Fill positions lo..hi of the destination, in its row-major order."""
-        for first in range(lo, hi, CHUNK):
-            self._run(np.arange(first, min(first + CHUNK, hi)))
+        with default_float_mode(), np.errstate(all="ignore"):
+            for first in range(lo, hi, CHUNK):
+                self._run(np.arange(first, min(first + CHUNK, hi)))
 
     def _run(self, positions: np.ndarray) -> None:
         where: Any = np.unravel_index(positions, self.dest.shape) if self.dest.ndim else ()
@@ -232,6 +234,5 @@ class Fill:
         if self.scale is not None:
             old = self.dest[where] if self.dest.ndim else self.dest.reshape(1)
             wide = old if from_half is None else from_half(old)
-            with np.errstate(all="ignore"):
-                value = wide + value.dtype.type(self.scale) * value
+            value = wide + value.dtype.type(self.scale) * value
         self.dest[where if self.dest.ndim else ...] = value if to_half is None else to_half(value)

@@ -14,13 +14,16 @@
 #include <string.h>
 
 #include "approx.h"
+#include "float_mode.h"
 #include "philox.h"
 #include "sample_table.h"
 
 #if defined(__GNUC__)
 #define WINIT_INLINE static inline __attribute__((always_inline))
+#define WINIT_NOINLINE static __attribute__((noinline))
 #else
 #define WINIT_INLINE static inline
+#define WINIT_NOINLINE static __declspec(noinline)
 #endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -422,34 +425,9 @@ WINIT_INLINE void emit_bf16(const float *v, size_t count, char *dest, ptrdiff_t 
 
 /* ---- d) fill ---------------------------------------------------------------------------------------------------- */
 
-/* The caller's rounding mode and flush-to-zero flags (a library built with -ffast-math sets them for its whole
- * process) are not part of the law: sampling runs under the default ones. */
 #if defined(__SSE2__)
-typedef unsigned int float_mode;
-WINIT_INLINE float_mode default_float_mode(void)
-{
-    const float_mode saved = _mm_getcsr();
-    _mm_setcsr(0x1F80u);
-    return saved;
-}
-WINIT_INLINE void restore_float_mode(float_mode saved) { _mm_setcsr(saved); }
 #define STREAM_FENCE() _mm_sfence()
-#elif defined(__aarch64__) && defined(__GNUC__)
-typedef uint64_t float_mode;
-WINIT_INLINE float_mode default_float_mode(void)
-{
-    float_mode saved;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
-    __asm__ volatile("msr fpcr, %0" : : "r"((float_mode)0));
-    return saved;
-}
-WINIT_INLINE void restore_float_mode(float_mode saved) { __asm__ volatile("msr fpcr, %0" : : "r"(saved)); }
-#else
-typedef int float_mode;
-WINIT_INLINE float_mode default_float_mode(void) { return 0; }
-WINIT_INLINE void restore_float_mode(float_mode saved) { (void)saved; }
 #endif
-
 #ifndef STREAM_FENCE
 #define STREAM_FENCE() ((void)0)
 #endif
@@ -471,7 +449,6 @@ typedef void emit32(const float *, size_t, char *, ptrdiff_t, enum winit_mode, d
 /* A chunk is transformed and emitted PART values at a time: stores past the cache then leave while the next values are
  * computed, where emitting a whole chunk at once made the processor wait for them (10 of 90 cycles per 32 normals). */
 #define FILL_LOOP(real, per_block, transform, emit)                                                                    \
-    const float_mode saved = default_float_mode();                                                                     \
     uint32_t w[CHUNK + 2 * SLACK] = {0};                                                                               \
     real v[PART + SLACK];                                                                                              \
     const uint32_t *second = w + CHUNK / 2 + SLACK;                                                                    \
@@ -494,8 +471,7 @@ typedef void emit32(const float *, size_t, char *, ptrdiff_t, enum winit_mode, d
             skip = 0;                                                                                                  \
         }                                                                                                              \
     }                                                                                                                  \
-    if (mode == WINIT_STREAM) STREAM_FENCE();                                                                          \
-    restore_float_mode(saved);
+    if (mode == WINIT_STREAM) STREAM_FENCE();
 
 WINIT_INLINE void fill_32(winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params,
                           enum winit_mode mode, double scale, enum layout layout, transform_f32 transform, emit32 emit,
@@ -512,8 +488,24 @@ WINIT_INLINE void fill_64(winit_key key, uint64_t lo, uint64_t hi, char *dest, p
 }
 
 #define FILL_ARGUMENTS                                                                                                     winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params, enum winit_mode mode,         double scale
-#define FILL_32(law, layout, dtype, size)                                                                                  static void fill_##law##_##dtype(FILL_ARGUMENTS)                                                                       {                                                                                                                          fill_32(key, lo, hi, dest, stride, params, mode, scale, layout, law##_f32, emit_##dtype, size);                    }
-#define FILL_64(law, layout)                                                                                               static void fill_##law##_f64(FILL_ARGUMENTS)                                                                           {                                                                                                                          fill_64(key, lo, hi, dest, stride, params, mode, scale, layout, law##_f64);                                        }
+#define FILL_VALUES key, lo, hi, dest, stride, params, mode, scale
+/* The kernel of a table: the work, not inlined, between setting the floating-point mode and putting it back. */
+#define KERNEL(law, dtype)                                                                                             \
+    static void fill_##law##_##dtype(FILL_ARGUMENTS)                                                                   \
+    {                                                                                                                  \
+        const winit_float_mode saved = winit_default_float_mode();                                                     \
+        work_##law##_##dtype(FILL_VALUES);                                                                             \
+        winit_restore_float_mode(saved);                                                                               \
+    }
+#define FILL_32(law, layout, dtype, size)                                                                              \
+    WINIT_NOINLINE void work_##law##_##dtype(FILL_ARGUMENTS)                                                           \
+    {                                                                                                                  \
+        fill_32(FILL_VALUES, layout, law##_f32, emit_##dtype, size);                                                   \
+    }                                                                                                                  \
+    KERNEL(law, dtype)
+#define FILL_64(law, layout)                                                                                           \
+    WINIT_NOINLINE void work_##law##_f64(FILL_ARGUMENTS) { fill_64(FILL_VALUES, layout, law##_f64); }                  \
+    KERNEL(law, f64)
 FILL_32(uniform, IN_ORDER, f32, 4)
 FILL_32(uniform, IN_ORDER, f16, 2)
 FILL_32(uniform, IN_ORDER, bf16, 2)
@@ -529,7 +521,6 @@ FILL_64(truncated, IN_ORDER)
 
 WINIT_INLINE void constant_32(FILL_ARGUMENTS, emit32 emit, size_t size)
 {
-    const float_mode saved = default_float_mode();
     float v[PART];
     (void)key;
     for (size_t j = 0; j < PART; j++) v[j] = (float)params[0];
@@ -540,27 +531,19 @@ WINIT_INLINE void constant_32(FILL_ARGUMENTS, emit32 emit, size_t size)
         lo += count;
     }
     if (mode == WINIT_STREAM) STREAM_FENCE();
-    restore_float_mode(saved);
 }
 
-static void fill_constant_f32(FILL_ARGUMENTS)
-{
-    constant_32(key, lo, hi, dest, stride, params, mode, scale, emit_f32, 4);
-}
+WINIT_NOINLINE void work_constant_f32(FILL_ARGUMENTS) { constant_32(FILL_VALUES, emit_f32, 4); }
+KERNEL(constant, f32)
 
-static void fill_constant_f16(FILL_ARGUMENTS)
-{
-    constant_32(key, lo, hi, dest, stride, params, mode, scale, emit_f16, 2);
-}
+WINIT_NOINLINE void work_constant_f16(FILL_ARGUMENTS) { constant_32(FILL_VALUES, emit_f16, 2); }
+KERNEL(constant, f16)
 
-static void fill_constant_bf16(FILL_ARGUMENTS)
-{
-    constant_32(key, lo, hi, dest, stride, params, mode, scale, emit_bf16, 2);
-}
+WINIT_NOINLINE void work_constant_bf16(FILL_ARGUMENTS) { constant_32(FILL_VALUES, emit_bf16, 2); }
+KERNEL(constant, bf16)
 
-static void fill_constant_f64(FILL_ARGUMENTS)
+WINIT_NOINLINE void work_constant_f64(FILL_ARGUMENTS)
 {
-    const float_mode saved = default_float_mode();
     double v[PART];
     (void)key;
     for (size_t j = 0; j < PART; j++) v[j] = params[0];
@@ -571,8 +554,9 @@ static void fill_constant_f64(FILL_ARGUMENTS)
         lo += count;
     }
     if (mode == WINIT_STREAM) STREAM_FENCE();
-    restore_float_mode(saved);
 }
+
+KERNEL(constant, f64)
 
 static const winit_table table = {
     WINIT_ISA_NAME,

@@ -32,6 +32,11 @@ cdef extern from "sample_table.h" nogil:
     const winit_table *winit_table_avx2()
     const winit_table *winit_table_avx512()
 
+cdef extern from "float_mode.h" nogil:
+    ctypedef unsigned long winit_float_mode
+    winit_float_mode winit_default_float_mode()
+    void winit_restore_float_mode(winit_float_mode)
+
 cdef enum:
     MAX_NDIM = 64
     STREAM_BYTES = 4194304  # fills of at least this many contiguous bytes go past the cache; see docs/design.md
@@ -180,6 +185,19 @@ cdef class Fill:
                 dest -= where[axis] * self.stride[axis]
                 where[axis] = 0
                 axis -= 1
+
+
+cdef class DefaultFloatMode:
+    """A with block in this thread's default floating-point mode, for the arithmetic that Python and NumPy do."""
+
+    cdef winit_float_mode saved
+
+    def __enter__(self):
+        self.saved = winit_default_float_mode()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        winit_restore_float_mode(self.saved)
 
 
 def words(str isa, tuple key, uint32_t tag, uint64_t lo, uint32_t[::1] dest not None):

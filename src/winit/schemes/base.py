@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,20 +9,7 @@ from winit.laws import Law, Moments
 from winit.record import Record
 from winit.shapes import Layout, check_shape
 
-__all__ = ["Scheme", "real"]
-
-
-def real(value: Any, what: str) -> float:
-    """Return a finite number as a float, or say what is wrong with it."""
-    if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, (str, bytes)):
-        raise TypeError(f"{what} must be a number, not {value!r}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"{what} must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{what} must be finite, not {number!r}")
-    return number
+__all__ = ["Scheme"]
 
 
 class Scheme(Record):

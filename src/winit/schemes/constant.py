@@ -55,8 +55,8 @@ class constant(Scheme):
 
     Parameters
     ----------
-    value : int, float or bool; finite, and of the tensor's dtype without loss: rounding a float to a shorter float is
-        not a loss, 1.5 or 300 for an int8 is.
+    value : int, float or bool; finite. In a floating-point dtype it is rounded, and must be within its range; in an
+        integer dtype it must be a value of it: 1.5 and 300 are none of int8.
 
     Raises
     ------

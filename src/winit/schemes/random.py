@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from winit.activations import gain as gain_of
-from winit.laws import Constant, Law, Normal, TruncatedNormal, Uniform
-from winit.schemes.base import Scheme, real
+from winit.laws import Constant, Law, Normal, TruncatedNormal, Uniform, real
+from winit.schemes.base import Scheme
 from winit.shapes import Layout, fans
 
 __all__ = [
