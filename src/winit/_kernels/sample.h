@@ -1,14 +1,14 @@
 /* The range loops of the sampling kernels, compiled once per instruction set (sample_plain.c, sample_avx2.c,
  * sample_avx512.c), each behind one table of function pointers.
  *
- * a) words      Philox blocks [block, block + n), in element order, many blocks side by side       -> L1 buffer
- * b) transform  a point function of approx.h over a chunk of words, vectorised by the compiler      -> L1 buffer
- * c) emit       the chunk to its destination: contiguous, past the cache, strided, rounded, added
+ * a) words      Philox blocks [block, block + n), many blocks side by side                        -> L1 buffer
+ * b) transform  a point function of approx.h over part of the words, vectorised by the compiler  -> L1 buffer
+ * c) emit       the part to its destination: contiguous, past the cache, strided, rounded, added
  * d) fill       cuts [lo, hi) into chunks of whole blocks and runs a, b, c
  * e) door       sample.pyx: boxes to runs, one call per range, without the GIL
  *
- * A chunk's words and values stay in 12 KB of first-level cache, which makes one loop per law and one per destination
- * do the work of one per pair. */
+ * A chunk's words (8 KB) and a part's values (1 or 2 KB) stay in the first-level cache, which makes one loop per law
+ * and one per destination do the work of one per pair. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
