@@ -1,6 +1,7 @@
-"""How fast are large fills in place, beside every peer that can be installed? Same dtype, same array, same cores.
+"""How fast are large fills, beside every peer that can be installed? Same dtype, same cores.
 
-The peers draw single-threaded by their design; torch's and JAX's thread pools are left at their defaults.
+winit, NumPy and torch fill the same array in place; JAX and mkl_random have no such call and return new arrays. NumPy and
+torch draw single-threaded by their design; thread pools are left at their defaults.
 """
 
 import numpy as np

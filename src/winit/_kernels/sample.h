@@ -427,8 +427,7 @@ WINIT_INLINE void emit_bf16(const float *v, size_t count, char *dest, ptrdiff_t 
 
 #if defined(__SSE2__)
 #define STREAM_FENCE() _mm_sfence()
-#endif
-#ifndef STREAM_FENCE
+#else
 #define STREAM_FENCE() ((void)0)
 #endif
 
@@ -487,7 +486,9 @@ WINIT_INLINE void fill_64(winit_key key, uint64_t lo, uint64_t hi, char *dest, p
     FILL_LOOP(double, 2, transform, emit_f64)
 }
 
-#define FILL_ARGUMENTS                                                                                                     winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params, enum winit_mode mode,         double scale
+#define FILL_ARGUMENTS                                                                                                 \
+    winit_key key, uint64_t lo, uint64_t hi, char *dest, ptrdiff_t stride, const double *params, enum winit_mode mode, \
+        double scale
 #define FILL_VALUES key, lo, hi, dest, stride, params, mode, scale
 /* The kernel of a table: the work, not inlined, between setting the floating-point mode and putting it back. */
 #define KERNEL(law, dtype)                                                                                             \
