@@ -1,7 +1,7 @@
 """How fast are large fills, beside every peer that can be installed? Same dtype, same cores.
 
-winit, NumPy and torch fill the same array in place; JAX and mkl_random have no such call and return new arrays. NumPy and
-torch draw single-threaded by their design; thread pools are left at their defaults.
+winit, NumPy and torch fill the same array in place; JAX and mkl_random have no such call and return new arrays. NumPy
+and torch draw single-threaded by their design; thread pools are left at their defaults.
 """
 
 import numpy as np
