@@ -6,6 +6,7 @@ WINIT_DEBUG=1          build without optimisation, with debug symbols
 """
 
 import os
+import pathlib
 import sys
 
 from setuptools import Extension, setup
@@ -41,19 +42,22 @@ class BuildExtensions(build_ext):
             ) from error
 
 
-extensions = [
-    Extension(
-        "winit._kernels.sample",
-        sources=[f"{KERNELS}/sample.pyx"] + [f"{KERNELS}/sample_{isa}.c" for isa in ("plain", "avx2", "avx512")],
-        depends=[
-            f"{KERNELS}/{name}.h"
-            for name in ("sample", "sample_table", "float_mode", "philox", "approx", "coefficients")
-        ],
+ISAS = ("plain", "avx2", "avx512")
+HEADERS = sorted(map(str, pathlib.Path(KERNELS).glob("*.h")))
+
+
+def extension(name, *sources):
+    return Extension(
+        f"winit._kernels.{name}",
+        sources=[f"{KERNELS}/{source}" for source in (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in ISAS), *sources)],
+        depends=HEADERS,
         include_dirs=[KERNELS],
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,
     )
-]
+
+
+extensions = [extension("sample"), extension("dense", "product.c")]
 
 setup(
     ext_modules=[] if os.environ.get("WINIT_NO_EXTENSIONS") == "1" else extensions,

@@ -127,7 +127,7 @@ def test_callers_decimal_context_does_not_matter():
         context.prec, context.traps[decimal.Inexact] = 3, True
         got = winit.draw(winit.truncated_normal(low=-1.23, high=1.77), 4, seed=0, dtype="float64")
     laws._split.cache_clear()
-    winit.fill.__globals__["_resolve"].cache_clear()
+    winit.fill.__globals__["resolve"].cache_clear()
     assert (got == winit.draw(winit.truncated_normal(low=-1.23, high=1.77), 4, seed=0, dtype="float64")).all()
 
 
@@ -393,7 +393,7 @@ def test_missing_ml_dtypes(monkeypatch):
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
-    from winit.fill import share
+    from winit.threads import share
 
     def work(task):
         if task == 5:

@@ -101,6 +101,7 @@ def test_stubs_match_the_extension():
             "-m",
             "mypy.stubtest",
             "winit._kernels.sample",
+            "winit._kernels.dense",
             "--ignore-missing-stub",
             "--ignore-disjoint-bases",
         ],

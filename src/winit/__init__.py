@@ -7,6 +7,7 @@ An element's value is a function of (seed, tensor name, element index, law, dtyp
 (256, 784)
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from winit._kernels import engines, use_engine
@@ -36,6 +37,7 @@ from winit.schemes import (
 from winit.shapes import Axes, fans
 
 if TYPE_CHECKING:
+    from winit.dense import Virtual, dense_backward, dense_forward
     from winit.plan import Param, Plan
 
 __version__ = "0.1.0"
@@ -47,8 +49,11 @@ __all__ = [
     "Param",
     "Plan",
     "Scheme",
+    "Virtual",
     "add",
     "constant",
+    "dense_backward",
+    "dense_forward",
     "draw",
     "engines",
     "fans",
@@ -76,13 +81,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Plans bring TOML and patterns, 8 ms that those who fill single tensors need not wait for.
-    if name in ("Param", "Plan"):
-        from winit import plan
+# Plans bring TOML and patterns, the dense pass an extension of its own: those who fill tensors need not wait for them.
+_LATER = {
+    "Param": "plan",
+    "Plan": "plan",
+    "Virtual": "dense",
+    "dense_backward": "dense",
+    "dense_forward": "dense",
+}
 
-        globals().update(Param=plan.Param, Plan=plan.Plan)
-        return globals()[name]
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        module = importlib.import_module(f"winit.{_LATER[name]}")
+        return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module 'winit' has no attribute {name!r}")
 
 

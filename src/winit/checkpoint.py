@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from winit.fill import available_threads, bind, check_threads, share
+from winit.fill import bind
 from winit.keys import stream_key
 from winit.plan import Param, Plan
+from winit.threads import available_threads, check_threads, share
 
 try:
     import fcntl

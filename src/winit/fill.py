@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, SupportsIndex
 
@@ -18,8 +15,9 @@ from winit.laws import LARGEST, Constant, arithmetic, real
 from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
 from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
+from winit.threads import check_threads, share
 
-__all__ = ["add", "available_threads", "bind", "draw", "fill", "run", "share", "words"]
+__all__ = ["add", "bind", "draw", "fill", "run", "words"]
 
 # Elements. A range of this many float32 values takes a thread about a millisecond, long beside the microseconds of
 # handing it over; below twice that, starting threads costs more than they save.
@@ -86,7 +84,7 @@ def _name_of(dtype: np.dtype) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _resolve(
+def resolve(
     scheme: Scheme, shape: Shape, layout: Layout, dtype: str, adding: bool
 ) -> tuple[int, tuple[float, ...], Shape]:
     """Law code, kernel parameters and row-major steps of a whole tensor."""
@@ -167,7 +165,7 @@ class _Copy:
             dest[...] = value
 
 
-def _overlaps_itself(out: np.ndarray) -> bool:
+def overlaps_itself(out: np.ndarray) -> bool:
     """Whether two elements of an array share memory."""
     axes = sorted((abs(stride), size) for size, stride in zip(out.shape, out.strides, strict=True) if size > 1)
     if 0 in out.shape:
@@ -211,7 +209,7 @@ def bind(
             if box is not None:
                 values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
         return _Copy(out, dtype, values, scale)
-    code, params, steps = _resolve(scheme, shape, layout, dtype, scale is not None)
+    code, params, steps = resolve(scheme, shape, layout, dtype, scale is not None)
     if out.size == 0:
         return _Empty()
     start = 0
@@ -232,35 +230,18 @@ def _check_out(out: Any, box_shape: Shape) -> str:
         raise ValueError(f"out has shape {out.shape}, expected {box_shape}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, and is read-only")
-    if not out.flags.c_contiguous and _overlaps_itself(out):
+    if not out.flags.c_contiguous and overlaps_itself(out):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
     return name
 
 
-def _check_scheme(scheme: Any) -> None:
+def check_scheme(scheme: Any) -> None:
     if not isinstance(scheme, Scheme):
         hint = f"; did you mean {scheme.__name__}()?" if isinstance(scheme, type) and issubclass(scheme, Scheme) else ""
         raise TypeError(f"scheme must be a winit scheme such as winit.he_normal(), not {scheme!r}{hint}")
 
 
-def check_threads(threads: Any) -> None:
-    if threads is None:
-        return
-    if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
-        raise TypeError(f"threads must be an integer or None, not {type(threads).__name__}")
-    if threads.__index__() < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
-
-
 # ---- running
-
-
-def available_threads() -> int:
-    """Count the processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no affinity
-        return os.cpu_count() or 1
 
 
 def run(bound: Sequence[Any], threads: int | None) -> None:
@@ -293,59 +274,6 @@ def run(bound: Sequence[Any], threads: int | None) -> None:
             fill.run(lo, hi)
 
     share(work, tasks, threads)
-
-
-def share(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None) -> None:
-    """Do tasks in order over threads that live only as long as this call; the first error stops all and is raised.
-
-    No thread, lock or pool is kept: nothing is left over for a fork to break. Nor does an interrupt leave a thread
-    behind: the call ends when all have ended.
-    """
-    queue = deque(tasks)
-    errors: list[BaseException] = []
-
-    def worker(ended: threading.Event | None = None) -> None:
-        try:
-            while not errors:
-                try:
-                    task = queue.popleft()
-                except IndexError:
-                    break
-                work(task)
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            if ended is not None:
-                ended.set()
-
-    helpers: list[tuple[threading.Thread, threading.Event]] = []
-    try:
-        for _ in range(min(threads or available_threads(), len(queue)) - 1):
-            ended = threading.Event()
-            helper = threading.Thread(target=worker, args=(ended,), name="winit")
-            helpers.append((helper, ended))
-            try:
-                helper.start()
-            except RuntimeError:  # no more threads to be had: fewer will do
-                helpers.pop()
-                break
-    except BaseException as error:
-        errors.append(error)
-    worker()
-    while True:
-        try:
-            for helper, ended in helpers:
-                # Unlike join, wait can be interrupted and asked again. A helper that has no identity after a second
-                # was interrupted before it started, and never will.
-                while not ended.wait(1.0) and helper.ident is not None:
-                    pass
-                if helper.ident is not None:
-                    helper.join()
-            break
-        except BaseException as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
 
 
 # ---- the public functions
@@ -397,7 +325,7 @@ def draw(
     True
 
     """
-    _check_scheme(scheme)
+    check_scheme(scheme)
     key = stream_key(seed, name)
     shape = check_shape(shape)
     check_threads(threads)
@@ -406,7 +334,7 @@ def draw(
     kind = dtype_name(dtype)
     out_shape = locate(shape, box)[0]
     if kind in _CODES and not isinstance(scheme, literal):
-        _resolve(scheme, shape, layout, kind, False)  # what is wrong with the law comes before the allocation
+        resolve(scheme, shape, layout, kind, False)  # what is wrong with the law comes before the allocation
     else:
         exact_values(scheme, kind)
     out = empty(out_shape, numpy_dtype(kind))
@@ -515,7 +443,7 @@ def _write(
     threads: int | None,
     scale: float | None,
 ) -> None:
-    _check_scheme(scheme)
+    check_scheme(scheme)
     key = stream_key(seed, name)
     if threads is not None:
         check_threads(threads)

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from winit import schemes
-from winit.fill import bind, check_threads, dtype_name, empty, exact_values, numpy_dtype, run
+from winit.fill import bind, dtype_name, empty, exact_values, numpy_dtype, run
 from winit.keys import stream_key
 from winit.schemes.base import Scheme
 from winit.schemes.constant import literal
 from winit.shapes import MAX_SIZE, Axes, Layout, Shape, check_layout, check_shape
+from winit.threads import check_threads
 
 __all__ = ["Param", "Plan", "Rule"]
 

@@ -6,7 +6,7 @@ class's methods as it is made. docs/design.md has what importing took with it an
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn
 
 __all__ = ["Record"]
 
@@ -23,7 +23,8 @@ class Record:
         super().__init_subclass__(**keywords)
         init = cls.__init__
         if init is not object.__init__:
-            cls._fields = init.__code__.co_varnames[1 : init.__code__.co_argcount]
+            code = init.__code__
+            cls._fields = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
 
     def _set(self, *values: Any, identity: tuple[Any, ...] | None = None) -> None:
         """Give the fields their values; __init__ calls it once, after its checks.
@@ -56,16 +57,22 @@ class Record:
     def __hash__(self) -> int:
         return self._hash
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), self._values()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _build, (type(self), self._values())
 
     def __repr__(self) -> str:
-        defaults: tuple[Any, ...] = type(self).__init__.__defaults__ or ()
-        absent = object()
-        padded = (absent,) * (len(self._fields) - len(defaults)) + defaults
+        init: Any = type(self).__init__
+        positional = self._fields[: init.__code__.co_argcount - 1]
+        given = init.__defaults__ or ()
+        defaults = {**dict(zip(positional[::-1], given[::-1], strict=False)), **(init.__kwdefaults__ or {})}
         shown = [
             f"{field}={value!r}"
-            for field, value, default in zip(self._fields, self._values(), padded, strict=True)
-            if repr(value) != repr(default)
+            for field, value in zip(self._fields, self._values(), strict=True)
+            if field not in defaults or repr(value) != repr(defaults[field])
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _build(cls: type[Record], values: tuple[Any, ...]) -> Record:
+    """Make a record again from its fields, those that only have names too."""
+    return cls(**dict(zip(cls._fields, values, strict=True)))

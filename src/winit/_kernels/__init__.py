@@ -5,18 +5,32 @@ The contract. An engine is a module that offers
     Fill(isa, law, dtype, key, params, dest, start, steps, scale=None)   one law of one stream, bound to a destination
     Fill.run(lo, hi)      fill the destination's elements lo..hi, counted in its row-major order
     words(isa, key, tag, lo, dest)                            the raw stream, from word lo on
-    instruction_sets()    the builds it can run here, widest last
+    instruction_sets()    of "cython" alone: the builds that can run here, widest last; the others have one, "baseline"
 
 law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers (winit.laws),
 already rounded to its arithmetic type; dest is a writable buffer (half types as uint16), each axis of which advances
 the global flat index by its entry in steps, from start on. run is pure: disjoint ranges may run in any order, in any
 threads, and any engine on any instruction set writes the same bytes. Kernels check nothing that winit.fill has
 checked, and know no scheme.
+
+The dense pass, in an extension of its own for "cython" and in the engine's module for the others (dense_in_use):
+
+    Sampled(isa, law, dtype, key, params, shape, transposed)          an operand: weights of a stream
+    Gradient(isa, grad, activation, param, kept, sums, transposed)    an operand: grad * f'; add_up(i) sums rows 64 i on
+    Product(isa, a, b, c, threads, *, subtract, activation, param, bias, kept, moments, saturated)
+                          C = A B bound to its matrices, or C - A B; with an activation, f(A B + bias)
+    Product.run(limit)    do up to `limit` of its `tasks`, in any threads, up to `threads` of them, at once
+    activate(isa, activation, param, src, dest, wide, derive)         f, or a product with f', over bytes
+
+An engine's products have the same bits for any threads, strides and instruction set; those of different engines agree
+within the bound of a dot product.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -27,33 +41,43 @@ except ModuleNotFoundError as error:  # installed with WINIT_NO_EXTENSIONS=1
         raise
     sample = None  # type: ignore[assignment]
 
-__all__ = ["DTYPES", "LAWS", "default_float_mode", "engines", "in_use", "use_engine"]
+__all__ = ["DTYPES", "LAWS", "default_float_mode", "dense_in_use", "engines", "in_use", "use_engine"]
 
 LAWS = ("constant", "uniform", "normal", "truncated_normal")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
-ENGINES = ("cython", "reference")
+ENGINES = ("cython", "numba", "reference")
+MODULES = {"numba": "jit", "reference": "reference"}
 _in_use: tuple[str, Any, str]
 
 
-def _module(name: str) -> ModuleType | None:
-    if name == "reference":
-        from winit._kernels import reference
+def _present(name: str) -> bool:
+    if name == "numba":  # told without importing it, which takes half a second
+        return find_spec("numba") is not None
+    return name == "reference" or sample is not None
 
-        return reference
-    return sample
+
+def _module(name: str) -> ModuleType:
+    if not _present(name):
+        missing = {
+            "numba": "engine 'numba' needs the package numba, which is not installed: pip install 'winit[numba]'",
+            "cython": "engine 'cython' is not installed: this winit was installed with WINIT_NO_EXTENSIONS=1; "
+            "install it again without, on a machine with a C compiler",
+        }
+        raise ValueError(missing[name])
+    return sample if name == "cython" else import_module(f"winit._kernels.{MODULES[name]}")
+
+
+def _instruction_sets(name: str) -> tuple[str, ...]:
+    if not _present(name):
+        return ()
+    return sample.instruction_sets() if name == "cython" else ("baseline",)
 
 
 def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
     if name not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name!r}")
-    module = _module(name)
-    if module is None:
-        raise ValueError(
-            "engine 'cython' is not installed: this winit was installed with WINIT_NO_EXTENSIONS=1; "
-            "install it again without, on a machine with a C compiler"
-        )
-    present = module.instruction_sets()
+    module, present = _module(name), _instruction_sets(name)
     if isa is not None and isa not in present:
         raise ValueError(f"engine {name!r} runs on {', '.join(map(repr, present))} here, not on {isa!r}")
     return name, module, isa or present[-1]
@@ -66,7 +90,8 @@ class use_engine:  # noqa: N801
 
     Parameters
     ----------
-    name : "cython" (default where installed) or "reference".
+    name : "cython" (default where installed), "numba" (where numba is installed; compiles when first used, some
+        seconds) or "reference" (plain NumPy).
     isa : None (the widest present), "baseline", "avx2" or "avx512".
 
     Raises
@@ -104,6 +129,16 @@ def default_float_mode() -> AbstractContextManager[object]:
     return nullcontext() if sample is None else sample.DefaultFloatMode()
 
 
+def dense_in_use() -> tuple[Any, str]:
+    """Return (module with the dense pass of the engine in use, instruction set)."""
+    name, module, isa = _in_use
+    if name == "cython":
+        from winit._kernels import dense
+
+        return dense, isa
+    return module, isa
+
+
 def in_use() -> tuple[str, Any, str]:
     """Return (engine name, module, instruction set)."""
     return _in_use
@@ -123,11 +158,11 @@ def engines() -> dict[str, dict[str, Any]]:
     """
     return {
         name: {
-            "present": module is not None,
-            "instruction_sets": () if module is None else module.instruction_sets(),
+            "present": _present(name),
+            "instruction_sets": _instruction_sets(name),
             "in_use": _in_use[2] if _in_use[0] == name else None,
         }
-        for name, module in ((name, _module(name)) for name in ENGINES)
+        for name in ENGINES
     }
 
 

@@ -10,24 +10,6 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyO
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "sample_table.h" nogil:
-    ctypedef struct winit_key:
-        uint32_t k0
-        uint32_t k1
-    enum winit_mode:
-        WINIT_STORE
-        WINIT_STREAM
-        WINIT_ADD
-    int WINIT_LAWS
-    int WINIT_DTYPES
-    int WINIT_MAX_PARAMS
-    ctypedef void winit_fill_fn(
-        winit_key, uint64_t, uint64_t, char *, Py_ssize_t, const double *, winit_mode, double
-    ) noexcept nogil
-    ctypedef void winit_words_fn(winit_key, uint32_t, uint64_t, size_t, uint32_t *) noexcept nogil
-    ctypedef struct winit_table:
-        const char *name
-        winit_fill_fn *fill[4][4]
-        winit_words_fn *words
     const winit_table *winit_table_plain()
     const winit_table *winit_table_avx2()
     const winit_table *winit_table_avx512()

@@ -1,0 +1,24 @@
+/* Written by tools/fit_activations.py. DO NOT EDIT. */
+#ifndef WINIT_ACTIVATION_COEFFICIENTS_H
+#define WINIT_ACTIVATION_COEFFICIENTS_H
+
+/* approximation error 2.9e-12 */
+#define WINIT_EXP_SHORT_DEGREE 6
+#define WINIT_EXP_SHORT {0x1.fffffffff55d2p-2, 0x1.5555557280393p-3, 0x1.5555557ba1609p-5, 0x1.1110b33e631e1p-7, 0x1.6c163ad3e9b8ep-10, 0x1.a16dfcb5be9e3p-13, 0x1.a1738050b514ep-16}
+/* approximation error 6.6e-19 */
+#define WINIT_EXP_LONG_DEGREE 11
+#define WINIT_EXP_LONG {0x1.0000000000000p-1, 0x1.5555555555555p-3, 0x1.5555555555559p-5, 0x1.1111111111114p-7, 0x1.6c16c16c14f7cp-10, 0x1.a01a01a017e8ep-13, 0x1.a01a01ad3b943p-16, 0x1.71de3a6130515p-19, 0x1.27e4cd154e57fp-22, 0x1.ae6412ffe1565p-26, 0x1.1f89e4fe7f91bp-29, 0x1.61e484c7165a8p-33}
+/* approximation error 3.1e-12 */
+#define WINIT_LOG_SHORT_DEGREE 5
+#define WINIT_LOG_SHORT {0x1.55555540f08a1p-2, 0x1.9999b8365db65p-3, 0x1.248b0b0195f22p-3, 0x1.c8a4be9230749p-4, 0x1.5fe30fd2cae87p-4, 0x1.bc491968f2b98p-4}
+/* approximation error 6.6e-19 */
+#define WINIT_LOG_LONG_DEGREE 12
+#define WINIT_LOG_LONG {0x1.5555555555555p-2, 0x1.9999999999c2cp-3, 0x1.2492492467c1cp-3, 0x1.c71c71ef70d1bp-4, 0x1.745d0c88181bdp-4, 0x1.3b15787c91295p-4, 0x1.10dff251fb6f6p-4, 0x1.e8ecd5f5294a5p-5, 0x1.5941285b8df7ap-5, 0x1.0c28837d1c7c7p-3, -0x1.772fb92cc9835p-2, 0x1.27bfcbe31313ap+0, -0x1.348f62ee250f6p+0}
+/* approximation error 8.5e-11 */
+#define WINIT_MILLS_SHORT_DEGREE 12
+#define WINIT_MILLS_SHORT {0x1.b30b52fe98a43p-1, -0x1.78fbb6fe670d0p-6, -0x1.8ac5bf6d23fadp-4, 0x1.0800f72b676cep-3, -0x1.862fb087bf707p-4, 0x1.6b70140545991p-5, -0x1.5880654470478p-7, -0x1.3e66f97dfa800p-10, 0x1.9de5cac38ef1ep-10, -0x1.0e82ff2376582p-13, -0x1.a54255e890477p-13, 0x1.3ec0311a83314p-16, 0x1.407e2dff402e0p-16}
+/* approximation error 1.0e-16 */
+#define WINIT_MILLS_LONG_DEGREE 24
+#define WINIT_MILLS_LONG {0x1.b30b52fe27788p-1, -0x1.78fbb7ec2d8ecp-6, -0x1.8ac5bd7636598p-4, 0x1.0800fd0f640cbp-3, -0x1.862fda1beb0cbp-4, 0x1.6b6ea911e09cep-5, -0x1.5877b9b5e96bep-7, -0x1.3d35c179f5af5p-10, 0x1.9d653c43c7385p-10, -0x1.2c88925a4aa43p-13, -0x1.ac902864fafcdp-13, 0x1.3da913d1c84c3p-15, 0x1.08b99abbacc5ap-15, -0x1.94e2ee87003f8p-18, -0x1.8b2521c8d7743p-18, 0x1.4178c3c18304ep-21, 0x1.41d6438f376a9p-20, 0x1.0c4afe3a7dba1p-24, -0x1.f032f62d4b80ap-23, -0x1.f715f0c6b9276p-25, 0x1.1fedfd1ccd896p-25, 0x1.3e01aab9d7dfbp-26, -0x1.6326b2051bdbap-30, -0x1.7fb5b66c3c844p-29, -0x1.2d77a55b164f2p-31}
+
+#endif

@@ -1,0 +1,329 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
+"""The door to the compiled dense pass of dense.h: operands, products and activations, without the GIL.
+
+A Product is C = A B bound to its matrices. It is a list of `tasks`; run(limit) does up to `limit` of those that are left
+and may be called from any threads at once. Operands are two-dimensional buffers, Sampled or Gradient.
+"""
+
+from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from winit._kernels.sample cimport table_named, winit_fill_fn, winit_key
+
+cdef extern from "dense_table.h" nogil:
+    enum winit_real:
+        WINIT_REAL_F32
+        WINIT_REAL_F64
+    enum winit_activation:
+        WINIT_RELU
+        WINIT_LEAKY_RELU
+        WINIT_ACTIVATIONS
+    ctypedef struct winit_matrix
+    ctypedef void winit_make_fn(
+        const winit_matrix *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, void *
+    ) noexcept nogil
+    ctypedef struct winit_matrix:
+        const void *data
+        Py_ssize_t row
+        Py_ssize_t column
+        winit_make_fn *make
+        const void *maker
+        bint transposed
+    ctypedef struct winit_sampled:
+        winit_fill_fn *fill
+        winit_key key
+        double params[9]
+        Py_ssize_t step
+    ctypedef struct winit_gradient:
+        const void *grad
+        Py_ssize_t row
+        Py_ssize_t column
+        winit_activation activation
+        double param
+        const void *kept
+        Py_ssize_t kept_row
+        double *sums
+        Py_ssize_t out
+    ctypedef struct winit_epilogue:
+        winit_activation activation
+        double param
+        double saturated
+        const void *bias
+        void *kept
+        Py_ssize_t kept_row
+        double *moments
+        Py_ssize_t groups
+        int64_t zeros
+        int64_t saturations
+    ctypedef struct winit_product:
+        Py_ssize_t m
+        Py_ssize_t n
+        Py_ssize_t k
+        winit_real type
+        winit_matrix a
+        winit_matrix b
+        char *c
+        Py_ssize_t c_row
+        Py_ssize_t c_column
+        bint subtract
+        bint streaming
+        winit_epilogue *epilogue
+        int threads
+        int64_t tasks
+        int buffers
+        size_t slab_bytes
+        size_t work_bytes
+    ctypedef int64_t winit_product_fn(winit_product *, int64_t) noexcept nogil
+    ctypedef void winit_activate_fn(winit_activation, double, const void *, void *, size_t) noexcept nogil
+    ctypedef struct winit_dense_table:
+        const char *name
+        winit_product_fn *run[2]
+        winit_activate_fn *activate[2]
+        winit_activate_fn *derive[2]
+        winit_make_fn *make_gradient[2]
+        winit_make_fn *make_sampled[2]
+    const winit_dense_table *winit_dense_table_plain()
+    const winit_dense_table *winit_dense_table_avx2()
+    const winit_dense_table *winit_dense_table_avx512()
+    void winit_product_plan(winit_product *, const winit_dense_table *)
+    int winit_product_begin(winit_product *)
+    void winit_product_end(winit_product *)
+
+cdef enum:
+    STREAM_BYTES = 4194304  # results of at least this size are not read again from the cache; see docs/design.md
+
+cdef const winit_dense_table *tables[3]
+tables[0] = winit_dense_table_plain()
+tables[1] = winit_dense_table_avx2()
+tables[2] = winit_dense_table_avx512()
+cdef dict rows = {tables[i].name.decode(): i for i in range(3) if tables[i] != NULL}
+
+
+cdef const winit_dense_table *dense_table_named(str isa) except NULL:
+    cdef object row = rows.get(isa)
+    if row is None:
+        raise ValueError(f"instruction set {isa!r} is not available here; these are: {', '.join(rows)}")
+    return tables[<int> row]
+
+
+cdef class _Matrix:
+    """A two-dimensional buffer: its address, and its strides in elements."""
+
+    cdef Py_buffer view
+    cdef bint bound
+
+    def __cinit__(self, array, bint writable):
+        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.bound = True
+        if self.view.ndim != 2 or self.view.itemsize not in (1, 4, 8):
+            raise ValueError(f"a matrix has 2 axes of float32 or float64, not {self.view.ndim} of {self.view.itemsize} bytes")
+
+    def __dealloc__(self):
+        if self.bound:
+            PyBuffer_Release(&self.view)
+
+    cdef Py_ssize_t stride(self, int axis) noexcept:
+        if self.view.shape[axis] == 1:  # never used to step; 1 marks an axis that runs on
+            return 1
+        return self.view.strides[axis] // self.view.itemsize
+
+
+cdef class Sampled:
+    """Weights of a stream, of `shape` and float32 or float64, drawn while they are packed. law, dtype: rows of the tables in winit._kernels."""
+
+    cdef winit_sampled spec
+    cdef bint transposed
+    cdef winit_real type
+    cdef readonly tuple shape
+
+    def __cinit__(self, str isa, int law, int dtype, tuple key, tuple params, tuple shape, bint transposed=False):
+        cdef int i
+        if not 0 <= law < 4 or not 0 <= dtype < 2 or len(params) > 9:
+            raise ValueError(f"no kernel for law {law}, dtype {dtype}, {len(params)} parameters")
+        self.spec.fill = table_named(isa).fill[law][dtype]
+        self.spec.key.k0, self.spec.key.k1 = key
+        for i in range(len(params)):
+            self.spec.params[i] = params[i]
+        self.spec.step = shape[1]
+        self.type = <winit_real> dtype
+        self.transposed = transposed
+        self.shape = shape[::-1] if transposed else shape
+
+
+cdef class Gradient:
+    """grad * f', of batch x out, multiplied while it is packed.
+
+    kept: what winit_kept says of the activation, contiguous, or None. sums: float64 of (batch + 63) // 64 x out for the
+    sums over each 64 rows, or None.
+    """
+
+    cdef winit_gradient spec
+    cdef winit_make_fn *make
+    cdef bint transposed
+    cdef _Matrix grad, kept, sums
+    cdef readonly tuple shape
+
+    def __cinit__(self, str isa, grad, int activation, double param, kept, sums, bint transposed=False):
+        cdef const winit_dense_table *table = dense_table_named(isa)
+        if not 0 <= activation < WINIT_ACTIVATIONS:
+            raise ValueError(f"no activation {activation}")
+        self.grad = _Matrix(grad, False)
+        self.spec.grad = self.grad.view.buf
+        self.spec.row, self.spec.column = self.grad.stride(0), self.grad.stride(1)
+        self.spec.activation = <winit_activation> activation
+        self.spec.param = param
+        if kept is not None:
+            self.kept = _Matrix(kept, False)
+            self.spec.kept = self.kept.view.buf
+            self.spec.kept_row = self.kept.view.shape[1]
+        if sums is not None:
+            self.sums = _Matrix(sums, True)
+            self.spec.sums = <double *> self.sums.view.buf
+        self.spec.out = self.grad.view.shape[1]
+        self.make = table.make_gradient[1 if self.grad.view.itemsize == 8 else 0]
+        self.transposed = transposed
+        shape = (self.grad.view.shape[0], self.grad.view.shape[1])
+        self.shape = shape[::-1] if transposed else shape
+
+    def add_up(self, Py_ssize_t i):
+        """Sum rows 64 i and on, 64 at most, without multiplying them by anything."""
+        cdef winit_matrix m
+        cdef double scratch[64 * 64]
+        cdef Py_ssize_t column, rows = min(64, self.grad.view.shape[0] - 64 * i), out = self.spec.out
+        if rows <= 0 or i < 0 or self.spec.sums == NULL:
+            raise ValueError(f"no rows {64 * i} and on to sum")
+        memset(&m, 0, sizeof(m))
+        m.maker = &self.spec
+        with nogil:
+            for column in range(0, out, 64):
+                self.make(&m, 64 * i, rows, column, min(64, out - column), 1, scratch)
+
+
+cdef class Product:
+    """C = A B (with subtract, C - A B), and what the dense pass does with it while it is in the cache.
+
+    c: a writable matrix. threads: how many may call run at once. epilogue, where activation is not None: C becomes
+    f(C + bias); kept is filled as backward needs it, moments (batch x groups x 2, groups of 64 units) with sums of y and
+    of y^2, and zeros and saturations counted where |f'| < saturated.
+    """
+
+    cdef winit_product spec
+    cdef winit_epilogue after
+    cdef winit_product_fn *kernel
+    cdef object a, b
+    cdef _Matrix c, kept
+    cdef _Matrix moments, bias
+    cdef readonly int64_t tasks
+    cdef readonly int threads
+    cdef readonly size_t scratch
+    cdef bint begun
+
+    def __cinit__(self, str isa, a, b, c, int threads, *, bint subtract=False, activation=None, double param=0.0,
+                  bias=None, kept=None, moments=None, double saturated=0.0):
+        cdef const winit_dense_table *table = dense_table_named(isa)
+        memset(&self.spec, 0, sizeof(self.spec))
+        memset(&self.after, 0, sizeof(self.after))
+        self.c = _Matrix(c, True)
+        self.spec.c = <char *> self.c.view.buf
+        self.spec.m, self.spec.n = self.c.view.shape[0], self.c.view.shape[1]
+        self.spec.c_row, self.spec.c_column = self.c.stride(0), self.c.stride(1)
+        self.spec.type = WINIT_REAL_F32 if self.c.view.itemsize == 4 else WINIT_REAL_F64
+        self.a = self._operand(table, a, &self.spec.a)
+        self.b = self._operand(table, b, &self.spec.b)
+        self.spec.k = a.shape[1]
+        if a.shape[0] != self.spec.m or b.shape[0] != self.spec.k or b.shape[1] != self.spec.n or 0 in c.shape or not self.spec.k:
+            raise ValueError(f"no product of {a.shape} and {b.shape} into {c.shape}")
+        self.spec.subtract = subtract
+        self.spec.streaming = self.spec.m * self.spec.n * self.c.view.itemsize >= STREAM_BYTES
+        self.spec.threads = self.threads = threads
+        if activation is not None:
+            if not 0 <= <int> activation < WINIT_ACTIVATIONS:
+                raise ValueError(f"no activation {activation}")
+            self.spec.epilogue = &self.after
+            self.after.activation = <winit_activation> <int> activation
+            self.after.param = param
+            self.after.saturated = saturated
+            if bias is not None:
+                self.bias = _Matrix(bias, False)
+                self.after.bias = self.bias.view.buf
+            if kept is not None:
+                self.kept = _Matrix(kept, True)
+                self.after.kept = self.kept.view.buf
+                self.after.kept_row = self.kept.view.shape[1]
+            if moments is not None:
+                self.moments = _Matrix(moments, True)
+                self.after.moments = <double *> self.moments.view.buf
+                self.after.groups = self.moments.view.shape[1] // 2
+        self.kernel = table.run[<int> self.spec.type]
+        winit_product_plan(&self.spec, table)
+        if winit_product_begin(&self.spec) != 0:
+            raise MemoryError("no memory for the packed blocks of a matrix product")
+        self.begun = True
+        self.tasks = self.spec.tasks
+        self.scratch = self.spec.slab_bytes * self.spec.buffers + self.spec.work_bytes * threads
+
+    cdef object _operand(self, const winit_dense_table *table, given, winit_matrix *to):
+        cdef int type = <int> self.spec.type
+        cdef Sampled sampled
+        cdef Gradient gradient
+        cdef _Matrix stored
+        if isinstance(given, Sampled):
+            sampled = given
+            if <int> sampled.type != type:
+                raise ValueError("sampled weights and C differ in type")
+            to.make = table.make_sampled[type]
+            to.maker = &sampled.spec
+            to.transposed = sampled.transposed
+            return sampled
+        if isinstance(given, Gradient):
+            gradient = given
+            if gradient.grad.view.itemsize != self.c.view.itemsize:
+                raise ValueError("gradient and C differ in type")
+            to.make = table.make_gradient[type]
+            to.maker = &gradient.spec
+            to.transposed = gradient.transposed
+            return gradient
+        stored = _Matrix(given, False)
+        if stored.view.itemsize != self.c.view.itemsize:
+            raise ValueError("operands and C differ in type")
+        to.data = stored.view.buf
+        to.row, to.column = stored.stride(0), stored.stride(1)
+        return stored
+
+    def __dealloc__(self):
+        if self.begun:
+            winit_product_end(&self.spec)
+
+    def run(self, int64_t limit):
+        """Do up to `limit` of the tasks that are left; returns how many it did."""
+        cdef int64_t done
+        with nogil:
+            done = self.kernel(&self.spec, limit)
+        return done
+
+    @property
+    def zeros(self):
+        return self.after.zeros
+
+    @property
+    def saturations(self):
+        return self.after.saturations
+
+
+def activate(str isa, int activation, double param, const unsigned char[::1] src not None,
+             unsigned char[::1] dest not None, bint wide, bint derive):
+    """Write f of float32 (wide: float64) numbers, given as bytes, to dest; with derive, multiply dest by f'.
+
+    f' is told from the inputs of gelu, gelu_tanh, silu and mish and from the outputs of the others.
+    """
+    cdef const winit_dense_table *table = dense_table_named(isa)
+    cdef size_t count = dest.shape[0] // (8 if wide else 4)
+    cdef winit_activate_fn *loop
+    if not 0 <= activation < WINIT_ACTIVATIONS or src.shape[0] != dest.shape[0]:
+        raise ValueError("no such activation, or sizes that differ")
+    if count:
+        loop = table.derive[wide] if derive else table.activate[wide]
+        with nogil:
+            loop(<winit_activation> activation, param, &src[0], &dest[0], count)

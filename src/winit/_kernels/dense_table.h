@@ -1,0 +1,130 @@
+/* What the dense pass is made of, for C and for its door: operands, products, and one table per instruction set.
+ *
+ * A product C = A B is cut into tasks in one order: the slabs of A (a block of rows by a block of k) packed piece by
+ * piece, and for each slab the blocks of columns multiplied and added to C. A task waits only for earlier ones, so any
+ * number of threads, one included, comes to the end, and the order of additions into an element is always the same. */
+#ifndef WINIT_DENSE_TABLE_H
+#define WINIT_DENSE_TABLE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sample_table.h"
+
+enum { WINIT_KC = 384 }; /* block of k: part of the definition of a product's bits, so that changing it changes them */
+
+enum winit_real { WINIT_REAL_F32, WINIT_REAL_F64, WINIT_REALS };
+
+enum winit_activation {
+    WINIT_IDENTITY,
+    WINIT_SIGMOID,
+    WINIT_TANH,
+    WINIT_RELU,
+    WINIT_LEAKY_RELU,
+    WINIT_ELU,
+    WINIT_SELU,
+    WINIT_SOFTPLUS,
+    WINIT_GELU,
+    WINIT_GELU_TANH,
+    WINIT_SILU,
+    WINIT_MISH,
+    WINIT_ACTIVATIONS
+};
+
+/* What backward needs of a unit: nothing, a bit (the input was above 0), the output, or the input. */
+enum winit_kept { WINIT_KEEP_NOTHING, WINIT_KEEP_BIT, WINIT_KEEP_OUTPUT, WINIT_KEEP_INPUT };
+
+/* A matrix: in memory, with any strides; or, where `make` is set, written block by block into scratch, `columns`
+ * contiguous numbers a row. With `transposed`, make knows the transpose of this matrix. `first` tells that no block
+ * with these rows and columns was made before. */
+struct winit_matrix;
+typedef void winit_make_fn(const struct winit_matrix *, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
+                           ptrdiff_t columns, int first, void *scratch);
+typedef struct winit_matrix {
+    const void *data;
+    ptrdiff_t row, column; /* strides, elements */
+    winit_make_fn *make;
+    const void *maker;
+    int transposed;
+} winit_matrix;
+
+/* Weights that are never stored: element (row, column) is number row * step + column of the stream's tensor. */
+typedef struct {
+    winit_fill_fn *fill;
+    winit_key key;
+    double params[9];
+    ptrdiff_t step;
+} winit_sampled;
+
+/* The gradient at the input of an activation: grad * f', of the matrix batch x out. */
+typedef struct {
+    const void *grad;
+    ptrdiff_t row, column; /* strides, elements */
+    enum winit_activation activation;
+    double param;
+    const void *kept;   /* batch x out, contiguous, as winit_kept says; bits: (out + 7) / 8 bytes a row */
+    ptrdiff_t kept_row; /* elements, or bytes */
+    double *sums;       /* OUT per 64 rows and unit, the sum of this gradient; NULL where nobody asks */
+    ptrdiff_t out;
+} winit_gradient;
+
+/* What follows a product in the dense pass: y = f(C + bias), what is kept, and the statistics. */
+typedef struct {
+    enum winit_activation activation;
+    double param, saturated; /* a unit is saturated where |f'| is below this */
+    const void *bias;        /* contiguous, or NULL */
+    void *kept;              /* bits or inputs, contiguous; NULL for the others */
+    ptrdiff_t kept_row;
+    double *moments; /* OUT batch x ((out + 63) / 64) x 2: sums of y and of y^2; NULL without statistics */
+    ptrdiff_t groups;
+    _Atomic int64_t zeros, saturations;
+} winit_epilogue;
+
+typedef struct {
+    ptrdiff_t m, n, k;
+    enum winit_real type;
+    winit_matrix a, b;
+    char *c;
+    ptrdiff_t c_row, c_column; /* strides, elements */
+    int subtract;              /* C becomes C - A B rather than A B */
+    int streaming;             /* C is larger than the cache and read by nobody soon: store past it where that can be */
+    winit_epilogue *epilogue;  /* or NULL */
+    int threads;
+    /* set by winit_product_plan */
+    ptrdiff_t mc, nc, splits, m_blocks, n_blocks, k_blocks, pieces;
+    int64_t tasks, slabs;
+    int buffers;
+    size_t slab_bytes, work_bytes;
+    /* set by winit_product_begin */
+    char *memory, *slab, *work;
+    _Atomic int64_t next, *packed, *multiplied; /* next task; per slab, pieces and blocks done */
+    _Atomic int64_t *progress;                  /* per block of C, blocks of k added */
+    _Atomic int *busy;
+} winit_product;
+
+/* Do up to `limit` tasks; returns how many were done, fewer than limit when there are no more. */
+typedef int64_t winit_product_fn(winit_product *, int64_t limit);
+/* to = f(from); to = to f', f' from the inputs of gelu, gelu_tanh, silu and mish, from the outputs of the others. */
+typedef void winit_activate_fn(enum winit_activation, double param, const void *from, void *to, size_t count);
+typedef void winit_derive_fn(enum winit_activation, double param, const void *from, void *to, size_t count);
+
+typedef struct winit_dense_table {
+    const char *name;
+    winit_product_fn *run[WINIT_REALS];
+    winit_activate_fn *activate[WINIT_REALS];
+    winit_derive_fn *derive[WINIT_REALS];
+    winit_make_fn *make_gradient[WINIT_REALS], *make_sampled[WINIT_REALS];
+    ptrdiff_t tile_rows[WINIT_REALS], tile_columns[WINIT_REALS];
+} winit_dense_table;
+
+const winit_dense_table *winit_dense_table_plain(void);
+const winit_dense_table *winit_dense_table_avx2(void);
+const winit_dense_table *winit_dense_table_avx512(void);
+
+/* product.c: cut a product into tasks; take its memory (0, or -1 where there is none); give it back. */
+void winit_product_plan(winit_product *, const winit_dense_table *);
+int winit_product_begin(winit_product *);
+void winit_product_end(winit_product *);
+
+#endif
