@@ -16,6 +16,8 @@ def rows(run):
     for entry in run["benchmarks"]:
         groups.setdefault(entry["group"], {})[entry["extra_info"]["library"]] = entry
     for group, entries in groups.items():
+        if set(entries) == {"peak"}:
+            continue
         ours = entries.pop("winit", None) or entries.pop("winit-avx2", None) or entries.pop("winit-baseline")
         name = ours["extra_info"]["library"]
         for extra in [library for library in entries if library.startswith("winit-") and library != "winit-1-thread"]:
@@ -33,14 +35,22 @@ def main(path):
     with open(path) as file:  # noqa: PTH123
         run = json.load(file)
     cpu = run["machine_info"]["cpu"]
-    print(f"{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count')} processors, medians of one run\n")
+    peaks = [entry for entry in run["benchmarks"] if entry["extra_info"]["library"] == "peak"]
+    peak = max((entry["extra_info"]["operations"] / entry["stats"]["min"] for entry in peaks), default=None)
+    print(f"{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count')} processors, medians of one run", end="")
+    print(f"; peak of fused multiply-adds {peak / 1e9:.0f} GFLOP/s\n" if peak else "\n")
     print("| what | peer | peer | winit | winit is |")
     print("|---|---|---|---|---|")
     for group, library, entry, ours, name in rows(run):
-        elements, mine = ours["extra_info"]["elements"], ours["stats"]["median"]
+        info, mine = ours["extra_info"], ours["stats"]["median"]
         label = group if name == "winit" else f"{group} ({name.removeprefix('winit-')})"
 
-        def shown(seconds, elements=elements):
+        def shown(seconds, info=info, share=True):
+            elements, operations = info.get("elements"), info.get("operations")
+            if operations is not None:
+                rate = operations / seconds
+                of_peak = f", {rate / peak:.0%} of peak" if peak and share else ""
+                return f"{rate / 1e9:.0f} GFLOP/s{of_peak}"
             if seconds < 1e-3:
                 return f"{seconds * 1e6:.1f} µs"
             return f"{elements / seconds / 1e9:.2f} G/s" if elements >= 1 << 20 else f"{seconds * 1e3:.1f} ms"
@@ -49,7 +59,7 @@ def main(path):
             print(f"| {label} | | | {shown(mine)} | |")
         else:
             theirs = entry["stats"]["median"]
-            print(f"| {label} | {library} | {shown(theirs)} | {shown(mine)} | {theirs / mine:.2f}x |")
+            print(f"| {label} | {library} | {shown(theirs, share=False)} | {shown(mine)} | {theirs / mine:.2f}x |")
 
 
 if __name__ == "__main__":

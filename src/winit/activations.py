@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from winit.laws import exp, normal_cdf, real
@@ -226,6 +227,16 @@ def _expm1(x: Array) -> Array:
     return np.expm1(x)
 
 
+@cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and their masses under the standard normal: [-13, 0] and [0, 13], so that a kink at 0 does no harm."""
+    import numpy as np
+
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    z = np.concatenate([6.5 * (nodes - 1), 6.5 * (nodes + 1)])
+    return z, np.concatenate([weights, weights]) * 6.5 * _density(z)
+
+
 class Activation(Record):
     """An activation function: frozen, comparable, picklable, with a repr that evaluates back.
 
@@ -329,6 +340,16 @@ class Activation(Record):
         1.0
 
         """
+        return self._expected(lambda z: self.value(z) ** 2, variance)
+
+    def mean(self, variance: float) -> float:
+        """Return E f(z) for z ~ N(0, variance).
+
+        >>> from winit.activations import sigmoid
+        >>> round(sigmoid().mean(3.0), 12)
+        0.5
+
+        """
         return self._expected(self.value, variance)
 
     def squared_slope(self, variance: float) -> float:
@@ -341,18 +362,14 @@ class Activation(Record):
         0.5
 
         """
-        return self._expected(self.derivative, variance)
+        return self._expected(lambda z: self.derivative(z) ** 2, variance)
 
     def _expected(self, function: Callable[[Any], Any], variance: float) -> float:
-        import numpy as np
-
         variance = real(variance, "variance")
         if variance < 0:
             raise ValueError(f"variance must not be negative, not {variance}")
-        nodes, weights = np.polynomial.legendre.leggauss(400)
-        z = np.concatenate([6.5 * (nodes - 1), 6.5 * (nodes + 1)])  # [-13, 0] and [0, 13]: a kink at 0 does no harm
-        mass = np.concatenate([weights, weights]) * 6.5 * _density(z)
-        return float((mass * np.square(function(math.sqrt(variance) * z))).sum())
+        z, mass = _quadrature()
+        return float((mass * function(math.sqrt(variance) * z)).sum())
 
 
 def activation(given: str | Activation) -> Activation:

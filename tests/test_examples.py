@@ -1,0 +1,87 @@
+"""The lessons, run at a smaller size: what the examples claim holds, by numbers."""
+
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import winit
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def symmetry():
+    return runpy.run_path(str(EXAMPLES / "symmetry.py"))
+
+
+@pytest.fixture(scope="module")
+def propagation():
+    return runpy.run_path(str(EXAMPLES / "propagation.py"))
+
+
+@pytest.mark.parametrize("scheme", [winit.zeros(), winit.ones(), winit.constant(0.5)])
+def test_equal_weights_keep_units_equal(symmetry, scheme, build):
+    rng = np.random.default_rng(0)
+    x, target = rng.random((8, 6)), rng.random((8, 2))
+    layers = symmetry["network"](scheme)
+    outputs, found = symmetry["gradients"](layers, x, target)
+    for layer in (0, 1):
+        delta = found[layer][0]
+        assert (delta == delta[:, :1]).all(), "units of equal weights got different gradients"
+        assert np.allclose(delta, symmetry["formula"](layers, outputs, found, layer), rtol=1e-14, atol=0)
+    symmetry["train"](layers, x, target, steps=50)
+    assert symmetry["distinct"](layers) == [1, 1]
+
+
+def test_random_weights_break_the_tie(symmetry, build):
+    rng = np.random.default_rng(0)
+    x, target = rng.random((8, 6)), rng.random((8, 2))
+    layers = symmetry["network"](winit.normal(std=0.5))
+    outputs, found = symmetry["gradients"](layers, x, target)
+    for layer in (0, 1):
+        delta = found[layer][0]
+        assert len(np.unique(delta[0])) == delta.shape[1]
+        assert np.allclose(delta, symmetry["formula"](layers, outputs, found, layer), rtol=1e-12, atol=1e-16)
+    symmetry["train"](layers, x, target, steps=50)
+    assert symmetry["distinct"](layers) == [5, 4]
+
+
+def test_symmetry_prints_what_it_claims(symmetry, capsys):
+    symmetry["main"]()
+    lines = capsys.readouterr().out.splitlines()
+    propagated = [line.split()[1:] for line in lines if "back-propagated" in line]
+    formula = [line.split()[3:] for line in lines if "by the formula" in line]
+    assert len(propagated) == 3 and propagated == formula, "the formula holds to the digit"
+    units = [line.split(": ")[1] for line in lines if "distinct units" in line]
+    assert units == ["[1, 1] before, [1, 1] after 100 steps"] * 2 + ["[5, 4] before, [5, 4] after 100 steps"]
+
+
+def test_propagation_follows_mean_field_theory(propagation, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "plot.png"
+    layers, width = 10, 512
+    results = propagation["main"]([f"--layers={layers}", f"--width={width}", "--batch=64", f"--plot={path}"])
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert set(results) == {(f, name) for f in propagation["ACTIVATIONS"] for name in propagation["SCHEMES"]}
+    for (f, name), (forward, backward, theory) in results.items():
+        assert len(forward) == len(backward) == layers
+        # A layer's std fluctuates by about sqrt(5 / width) of the one before under relu, less under the others: four
+        # sigma of all layers together.
+        tolerance = 4 * math.sqrt(5 * layers / width) if f == "relu" else 0.2
+        assert np.allclose(np.log(forward), np.log(theory), atol=tolerance), (f, name)
+    ratio = {key: found[1][0] / found[1][-1] for key, found in results.items()}  # first layer's gradient by the last's
+    assert 0.5 < ratio["relu", "he"] < 2, "He keeps gradients under relu"
+    assert 0.1 < ratio["tanh", "xavier"] < 1, "Xavier nearly keeps them under tanh"
+    assert all(ratio["sigmoid", name] < 1e-4 for name in propagation["SCHEMES"]), "sigmoid loses them under all five"
+    assert ratio["relu", "normal(0.01)"] < 1e-5 and ratio["tanh", "sparse(10)"] < 1e-12
+    assert results["relu", "he"][0][-1] / results["relu", "normal(0.01)"][0][-1] > 1e6
+
+
+def test_sparse_connections_are_distinct(propagation):
+    weight = propagation["sparse"](200, 3, "w")
+    assert (np.count_nonzero(weight, axis=1) == 10).all()
+    few = propagation["sparse"](7, 3, "w")
+    assert (np.count_nonzero(few, axis=1) == 7).all()
