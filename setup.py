@@ -19,8 +19,9 @@ KERNELS = "src/winit/_kernels"
 # Without errno and traps a square root and a selection are single vector operations; neither flag changes a value.
 FLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 LINK_FLAGS = []
+LIBRARIES = [] if sys.platform == "win32" else ["m"]  # fma, where the processor has none
 if sys.platform == "win32":
-    FLAGS = ["/O2", "/fp:precise", "/std:c11"]
+    FLAGS = ["/O2", "/fp:precise", "/std:c11", "/experimental:c11atomics"]
 if os.environ.get("WINIT_DEBUG") == "1":
     FLAGS += ["-O0", "-g3", "-UNDEBUG"]
 if os.environ.get("WINIT_SANITIZE") == "1":
@@ -54,6 +55,7 @@ def extension(name, *sources):
         include_dirs=[KERNELS],
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,
+        libraries=LIBRARIES,
     )
 
 

@@ -379,11 +379,15 @@ def test_words(lo, hi, tag, error, match):
         winit.words(0, "", lo, hi, tag)
 
 
-def test_engines():
-    with pytest.raises(ValueError, match="engine must be one of 'cython', 'reference', not 'cuda'"):
+def test_engines(monkeypatch):
+    with pytest.raises(ValueError, match="engine must be one of 'cython', 'numba', 'reference', not 'cuda'"):
         winit.use_engine("cuda")
     with pytest.raises(ValueError, match="engine 'reference' runs on 'baseline' here, not on 'avx9'"):
         winit.use_engine("reference", "avx9")
+    monkeypatch.setattr("winit._kernels.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"engine 'numba' needs the package numba.*pip install 'winit\[numba\]'"):
+        winit.use_engine("numba")
+    assert not winit.engines()["numba"]["present"] and winit.engines()["numba"]["instruction_sets"] == ()
 
 
 def test_missing_ml_dtypes(monkeypatch):

@@ -1,6 +1,7 @@
 """What importing does and does not do, engines, and the tools that keep the house."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def python(code, **environment):
 def test_import_brings_no_framework_and_starts_no_thread():
     code = """
 import sys, threading, winit
+winit.engines()
 guests = {"torch", "jax", "numba", "scipy", "ml_dtypes", "matplotlib", "safetensors", "transformers"}
 print(sorted(guests & set(sys.modules)), threading.active_count())
 """
@@ -53,11 +55,13 @@ def test_engines_and_their_choice():
     assert winit.engines()["cython"]["in_use"] == widest
 
 
-def test_without_extensions_the_numpy_engine_gives_the_same_values():
+def test_without_extensions_the_numpy_engine_gives_the_same_values(tmp_path):
+    sources = Path(winit.__file__).parent
+    shutil.copytree(sources, tmp_path / "winit", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     code = """
 import sys
-sys.modules["winit._kernels.sample"] = None
 import winit
+assert winit.__file__.startswith(sys.path[0])
 engines = winit.engines()
 assert not engines["cython"]["present"] and engines["reference"]["in_use"] == "baseline"
 try:
@@ -65,8 +69,15 @@ try:
 except ValueError as error:
     print(error)
 print(winit.draw(winit.normal(), 5, seed=1).tolist())
+x = winit.draw(winit.normal(), (3, 4), seed=1)
+y, tape = winit.dense_forward(x, winit.Virtual(winit.normal(), (5, 4), seed=2), activation="gelu")
+print(float(y[0, 0]), float(winit.dense_backward(y, tape)[0][0, 0]))
 """
-    message, values = python(code).splitlines()
+    message, values, dense = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}").splitlines()
+    x = winit.draw(winit.normal(), (3, 4), seed=1)
+    y, tape = winit.dense_forward(x, winit.Virtual(winit.normal(), (5, 4), seed=2), activation="gelu")
+    expected = [float(y[0, 0]), float(winit.dense_backward(y, tape)[0][0, 0])]
+    assert [float(number) for number in dense.split()] == pytest.approx(expected, rel=1e-5)
     assert "installed with WINIT_NO_EXTENSIONS=1" in message
     assert values == str(winit.draw(winit.normal(), 5, seed=1).tolist())
 

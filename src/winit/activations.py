@@ -46,6 +46,18 @@ GELU_SLOPE, GELU_CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
 # ---- functions of the input z, and p, the parameter of the two that have one
 
 
+def _one(z: Array, p: float) -> Array:
+    import numpy as np
+
+    return np.ones_like(z)
+
+
+def _above(y: Array, above: Array, below: Array) -> Array:
+    import numpy as np
+
+    return np.where(y > 0, above, below)
+
+
 def _sigmoid(z: Array, p: float = 0.0) -> Array:
     import numpy as np
 
@@ -101,7 +113,7 @@ def _exponential_linear_slope(z: Array, alpha: float) -> Array:
 def _leaky(z: Array, slope: float) -> Array:
     import numpy as np
 
-    return np.where(z < 0, slope * z, z)
+    return np.where(z < 0, slope * z if slope else 0.0, z)
 
 
 def _leaky_slope(z: Array, slope: float) -> Array:
@@ -169,7 +181,7 @@ class Row(NamedTuple):
 
 
 TABLE = {
-    "identity": Row(lambda z, p: z * 1.0, lambda z, p: z * 0.0 + 1.0, NOTHING, None, _is(1.0), 1.0),
+    "identity": Row(lambda z, p: z * 1.0, _one, NOTHING, None, _is(1.0), 1.0),
     "sigmoid": Row(
         _sigmoid, lambda z, p: _sigmoid(z) * _sigmoid(-z), OUTPUT, lambda y, p: y * (1.0 - y), _is(1.0), 0.25
     ),
@@ -180,7 +192,7 @@ TABLE = {
         _exponential_linear,
         _exponential_linear_slope,
         OUTPUT,
-        lambda y, alpha: (y > 0) * 1.0 + (y <= 0) * (y + alpha),
+        lambda y, alpha: _above(y, 1.0, y + alpha),
         _elu_gain,
         1.0,
         ("alpha", 1.0),
@@ -189,7 +201,7 @@ TABLE = {
         lambda z, p: SELU_SCALE * _exponential_linear(z, SELU_ALPHA),
         lambda z, p: SELU_SCALE * _exponential_linear_slope(z, SELU_ALPHA),
         OUTPUT,
-        lambda y, p: (y > 0) * SELU_SCALE + (y <= 0) * (y + SELU_SCALE * SELU_ALPHA),
+        lambda y, floor: _above(y, SELU_SCALE, y + (floor or SELU_SCALE * SELU_ALPHA)),
         _is(3 / 4),
         SELU_SCALE * SELU_ALPHA,
     ),
@@ -268,9 +280,12 @@ class Activation(Record):
             raise TypeError(f"activation must be a str or a winit activation, not {type(name).__name__}")
         if name not in TABLE:
             raise ValueError(f"activation must be one of {', '.join(TABLE)}, not {name!r}")
-        if param is not None:
+        taken = TABLE[name].parameter
+        if param is None:
+            param = None if taken is None else taken[1]
+        else:
             param = real(param, "param")
-            if TABLE[name].parameter is None:
+            if taken is None:
                 raise ValueError(f"{name} takes no param; leaky_relu and elu do")
             if name == "elu" and param < 0:  # its output would no longer tell the sign of its input
                 raise ValueError(f"alpha of elu must not be negative, not {param}")
@@ -278,9 +293,8 @@ class Activation(Record):
 
     @property
     def number(self) -> float:
-        """The parameter, or its default; 0 where there is none."""
-        taken = TABLE[self.name].parameter
-        return 0.0 if taken is None else taken[1] if self.param is None else self.param
+        """The parameter; 0 where there is none."""
+        return 0.0 if self.param is None else self.param
 
     @property
     def code(self) -> int:
@@ -320,6 +334,15 @@ class Activation(Record):
 
         """
         return self._over(self.row.derivative, z)
+
+    def slope_number(self, dtype: Any) -> float:
+        """What from_output adds to y where the function levels off, rounded to y's type: alpha, or selu's 1.7581.
+
+        So a saturated unit, y = -alpha, has the derivative 0.
+        """
+        import numpy as np
+
+        return float(np.dtype(dtype).type(SELU_SCALE * SELU_ALPHA if self.name == "selu" else self.number))
 
     def _over(self, function: Function, z: Any) -> np.ndarray:
         import numpy as np

@@ -6,6 +6,7 @@ of 384, block sums added in order. They depend on neither threads, tiles, stride
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ SUM_ROWS = 64  # rows to one partial sum of the bias gradient, and units to one 
 SATURATED = 0.05  # a unit is saturated where |f'| is below this share of the largest |f'|
 INLINE = 1 << 25  # operations of a product below which starting threads costs more than they save
 INLINE_SUM = 1 << 20  # the same, for numbers of a gradient that is only summed
+MAX_THREADS = 256  # each has its own block of panels
 STEP = 4  # tasks, some milliseconds at most, between looks at whether to stop
 
 
@@ -76,7 +78,7 @@ class Virtual(Record):
         _check_layout(layout)
         stream_key(seed, name)
         scheme.law(shape, layout)
-        self._set(scheme, shape, seed, name, layout)
+        self._set(scheme, shape, operator.index(seed), name, layout)
 
     def draw(self, dtype: Any = "float32", threads: int | None = None) -> np.ndarray:
         """Return the weights as an array."""
@@ -136,23 +138,43 @@ class Tape:
 
 
 def _check_layout(layout: Any) -> None:
+    if not isinstance(layout, str):
+        raise TypeError(f"layout of a dense layer must be 'oi' or 'io', not {type(layout).__name__}")
     if layout not in LAYOUTS:
-        kind = ValueError if isinstance(layout, str) else TypeError
-        raise kind(f"layout of a dense layer must be 'oi' or 'io', not {layout!r}")
+        raise ValueError(f"layout of a dense layer must be 'oi' or 'io', not {layout!r}")
 
 
 def _check_matrix(array: Any, name: str, axes: int = 2) -> np.ndarray:
-    if not isinstance(array, np.ndarray):
+    """Check an array; returns it as a plain one, whatever subclass it is of."""
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a NumPy array, not {type(array).__name__}")
-    if array.dtype not in (np.float32, np.float64):
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
         raise TypeError(f"{name} must be float32 or float64, not {array.dtype}")
     if not array.dtype.isnative:
         raise ValueError(f"{name} must be in native byte order, not {array.dtype.str!r}")
     if array.ndim != axes:
         raise ValueError(f"{name} must have {axes} {'axes' if axes > 1 else 'axis'}, not shape {array.shape}")
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+    steps = [stride for stride, size in zip(array.strides, array.shape, strict=True) if size > 1]
+    if not array.flags.aligned or any(stride % array.itemsize for stride in steps):
         raise ValueError(f"{name} must be aligned to its elements (strides {array.strides})")
-    return array
+    return _plain(array)
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """An array as the kernels take it: of no subclass."""
+    return array if type(array) is np.ndarray else array.view(np.ndarray)
+
+
+def _check_want(want: Any) -> set[str]:
+    if isinstance(want, str) or not isinstance(want, Iterable):
+        raise TypeError(f"want must hold several names, such as ('x', 'bias'), not {want!r}")
+    names = list(want)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"want must hold names, not {name!r}")
+        if name not in WANTED:
+            raise ValueError(f"want may hold {', '.join(map(repr, WANTED))}, not {name!r}")
+    return set(names)
 
 
 def _check_same(array: np.ndarray, name: str, shape: tuple[int, ...], dtype: np.dtype, why: str) -> None:
@@ -204,7 +226,7 @@ def _check_finite(arrays: dict[str, Any]) -> None:
 
 
 def _threads(asked: int | None, m: int, n: int, k: int) -> int:
-    return 1 if 2 * m * n * k < INLINE else asked or available_threads()
+    return 1 if 2 * m * n * k < INLINE else min(asked or available_threads(), MAX_THREADS)
 
 
 def _run(products: Sequence[Any]) -> None:
@@ -225,11 +247,19 @@ def _weight(
     return engine.Sampled(isa, code, _kernels.DTYPES.index(dtype.name), key, params, weight.shape, flip)
 
 
-def _reduce_stats(moments: np.ndarray, product: Any, count: int) -> Stats:
-    # accumulate adds one after the other, so that the sums do not depend on how NumPy was built
-    total, squares = (float(np.add.accumulate(moments[:, i::2].ravel())[-1]) for i in (0, 1))
-    mean = total / count
-    return Stats(mean, max(0.0, squares / count - mean * mean), product.zeros / count, product.saturations / count)
+def _reduce_stats(moments: np.ndarray, product: Any, units: int) -> Stats:
+    """Mean and variance of all from those of 64 units of a row at a time (Chan, Golub and LeVeque 1979)."""
+    count = len(moments) * units
+    sizes = np.full(moments.shape[1] // 2, float(SUM_ROWS))
+    sizes[-1] = units - SUM_ROWS * (len(sizes) - 1)
+    total = np.zeros(len(sizes))
+    for row in moments:
+        total += row[0::2]
+    mean = sum(total.tolist()) / count  # one after the other, so that the sums do not depend on how NumPy was built
+    squares = np.zeros(len(sizes))
+    for row in moments:
+        squares += row[1::2] + sizes * (row[0::2] / sizes - mean) ** 2
+    return Stats(mean, sum(squares.tolist()) / count, product.zeros / count, product.saturations / count)
 
 
 def dense_forward(
@@ -258,7 +288,8 @@ def dense_forward(
     activation : a name, or a row of winit.activations such as `leaky_relu(0.2)`.
     layout : "oi" (torch's) or "io" (JAX's and Keras's).
     out : array (batch, out) of x's dtype for y, any strides; None: a new one.
-    stats : bool. Fill tape.stats with mean, variance, share of zeros and share of saturated units.
+    stats : bool. Fill tape.stats with mean, variance, share of zeros and share of saturated units; takes 16 bytes for
+        each row and 64 units meanwhile.
     check_finite : bool. Refuse NaN and infinity in x, weight and bias; else they go through as arithmetic has it.
     threads : int or None, the processors this process may use.
 
@@ -284,12 +315,14 @@ def dense_forward(
     f = as_activation(activation)
     _check_layout(layout)
     check_threads(threads)
-    _check_matrix(x, "x")
+    x = _check_matrix(x, "x")
     batch, fan_in = x.shape
+    if abs(f.number) > float(np.finfo(x.dtype).max):
+        raise ValueError(f"{f!r} has a parameter beyond the range of {x.dtype}")
     if isinstance(weight, Virtual):
         layout = weight.layout
     else:
-        _check_matrix(weight, "weight")
+        weight = _check_matrix(weight, "weight")
     units = weight.shape[LAYOUTS.index(layout)]
     expected = (units, fan_in) if layout == "oi" else (fan_in, units)
     why = f" in layout {layout!r} for x of shape {x.shape}"
@@ -298,13 +331,9 @@ def dense_forward(
     elif weight.shape != expected:
         raise ValueError(f"weight has shape {weight.shape}, expected {expected}{why}")
     if bias is not None:
-        _check_same(
-            _check_matrix(bias, "bias", 1),
-            "bias",
-            (units,),
-            x.dtype,
-            f" for weight of shape {weight.shape} in layout {layout!r}",
-        )
+        bias = _check_matrix(bias, "bias", 1)
+        why = f" for weight of shape {weight.shape} in layout {layout!r}"
+        _check_same(bias, "bias", (units,), x.dtype, why)
     inputs = {"x": x, "weight": weight, "bias": bias}
     out = _check_out(out, "out", (batch, units), x.dtype, inputs)
     if check_finite:
@@ -326,7 +355,7 @@ def dense_forward(
             isa,
             a,
             b,
-            out,
+            _plain(out),
             _threads(threads, batch, units, fan_in),
             activation=f.code,
             param=f.number,
@@ -337,8 +366,11 @@ def dense_forward(
         )
         _run([product])
         if moments is not None:
-            result = _reduce_stats(moments, product, batch * units)
-    return out, Tape(x, weight, layout, units, bias is not None, f, out if f.row.kept == OUTPUT else kept, result)
+            with _kernels.default_float_mode(), np.errstate(all="ignore"):
+                result = _reduce_stats(moments, product, units)
+    return out, Tape(
+        x, weight, layout, units, bias is not None, f, _plain(out) if f.row.kept == OUTPUT else kept, result
+    )
 
 
 def dense_backward(
@@ -377,17 +409,18 @@ def dense_backward(
     """
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be what dense_forward returned, not {type(tape).__name__}")
-    if isinstance(want, str):
-        raise TypeError(f"want must be several names, such as ({want!r},), not a str")
-    wanted = set(want)
-    if not wanted <= set(WANTED):
-        raise ValueError(
-            f"want may hold {', '.join(map(repr, WANTED))}, not {sorted(wanted - set(WANTED), key=repr)[0]!r}"
-        )
+    wanted = _check_want(want)
     check_threads(threads)
     x, weight = tape.x, tape.weight
     batch = len(x)
-    _check_same(_check_matrix(grad, "grad"), "grad", (batch, tape.units), x.dtype, "")
+    grad = _check_matrix(grad, "grad")
+    _check_same(grad, "grad", (batch, tape.units), x.dtype, "")
+    if tape.activation.row.kept == OUTPUT:
+        _check_same(_check_matrix(tape.kept, "y"), "y", (batch, tape.units), x.dtype, ": it was changed since")
+    if out is not None and not isinstance(out, (tuple, list)):
+        raise TypeError(
+            f"out must be a tuple of three arrays or None, for dx, dweight and dbias, not {type(out).__name__}"
+        )
     places = [None, None, None] if out is None else list(out)
     if len(places) != 3:
         raise ValueError(f"out must hold three arrays or None, for dx, dweight and dbias, not {len(places)}")
@@ -426,15 +459,17 @@ def dense_backward(
             a, b = gradient, x
         else:
             a, b = x.T, gradient
-        products.append(engine.Product(isa, a, b, result, _threads(threads, result.shape[0], result.shape[1], k)))
+        products.append(
+            engine.Product(isa, a, b, _plain(result), _threads(threads, result.shape[0], result.shape[1], k))
+        )
     if unsummed is not None and unsummed.size:
         gradient = engine.Gradient(isa, grad, f.code, f.number, tape.kept, unsummed, False)
         share(gradient.add_up, range(len(unsummed)), threads if grad.size >= INLINE_SUM else 1)
     _run(products)
     if dbias is not None:
-        total = np.zeros(tape.units)
-        for rows in sums if sums is not None else ():
-            total += rows
-        with np.errstate(over="ignore"):
+        with _kernels.default_float_mode(), np.errstate(all="ignore"):
+            total = np.zeros(tape.units)
+            for rows in sums if sums is not None else ():
+                total += rows
             dbias[...] = total
     return dx, dweight, dbias

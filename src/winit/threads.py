@@ -78,5 +78,5 @@ def share(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None
             break
         except BaseException as error:
             errors.append(error)
-    if errors:
-        raise errors[0]
+    if errors:  # an interrupt may come with errors of what it interrupted
+        raise next((error for error in errors if not isinstance(error, Exception)), errors[0])

@@ -35,11 +35,11 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 try:
-    from winit._kernels import sample
+    sample: Any = import_module("winit._kernels.sample")
 except ModuleNotFoundError as error:  # installed with WINIT_NO_EXTENSIONS=1
     if error.name != "winit._kernels.sample":
         raise
-    sample = None  # type: ignore[assignment]
+    sample = None
 
 __all__ = ["DTYPES", "LAWS", "default_float_mode", "dense_in_use", "engines", "in_use", "use_engine"]
 

@@ -140,7 +140,7 @@ WINIT_POINT double winit_sigmoid(double x, int precise)
 WINIT_POINT double winit_tanh(double x, int precise)
 {
     const double m = winit_expm1(-2.0 * winit_magnitude(x), precise);
-    return winit_with_sign(-m / (2.0 + m), x);
+    return winit_with_sign((0.0 - m) / (2.0 + m), x); /* 0 - m, so that 0 gives 0 with the sign of x */
 }
 
 WINIT_POINT double winit_elu(double x, double alpha, int precise)
@@ -226,14 +226,12 @@ WINIT_POINT double winit_mish_derivative(double x, int precise)
     return top / bottom + x * slope;
 }
 
-/* Derivatives of those functions whose output tells them, from the output. */
+/* Derivatives of those functions whose output tells them, from the output. alpha of elu and floor = 1.7581 of selu are
+ * rounded to y's type, so that a saturated unit, y = -alpha or -floor, has the derivative 0. */
 WINIT_POINT double winit_sigmoid_slope(double y) { return y * (1.0 - y); }
 WINIT_POINT double winit_tanh_slope(double y) { return (1.0 - y) * (1.0 + y); }
 WINIT_POINT double winit_elu_slope(double y, double alpha) { return y > 0.0 ? 1.0 : y + alpha; }
-WINIT_POINT double winit_selu_slope(double y)
-{
-    return y > 0.0 ? WINIT_SELU_SCALE : y + WINIT_SELU_SCALE * WINIT_SELU_ALPHA;
-}
+WINIT_POINT double winit_selu_slope(double y, double floor) { return y > 0.0 ? WINIT_SELU_SCALE : y + floor; }
 WINIT_POINT double winit_softplus_slope(double y, int precise) { return -winit_expm1(-y, precise); }
 
 #endif

@@ -14,7 +14,7 @@
 #include "dense_table.h"
 #include "float_mode.h"
 #if defined(_WIN32)
-#include <windows.h>
+__declspec(dllimport) int __stdcall SwitchToThread(void); /* windows.h defines macros of short names */
 #define WINIT_YIELD() SwitchToThread()
 #else
 #include <sched.h>
@@ -42,6 +42,8 @@ WINIT_GEMM_INLINE void winit_wait_for(_Atomic int64_t *counter, int64_t value)
 #endif
 
 #define PRECISE (WINIT_BITS == 64)
+
+WINIT_GEMM_INLINE ptrdiff_t T(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 /* ---- a) activations --------------------------------------------------------------------------------------------- */
 
@@ -99,8 +101,8 @@ WINIT_GEMM_NOINLINE void T(derive_values)(enum winit_activation f, double param,
     case WINIT_LEAKY_RELU:
         for (size_t i = 0; i < count; i++) to[i] = from[i] > 0 ? to[i] : slope * to[i];
         break;
-    case WINIT_ELU: WINIT_SLOPE_LOOP(winit_elu_slope(x, param))
-    case WINIT_SELU: WINIT_SLOPE_LOOP(winit_selu_slope(x))
+    case WINIT_ELU: WINIT_SLOPE_LOOP(winit_elu_slope(x, (double)slope))
+    case WINIT_SELU: WINIT_SLOPE_LOOP(winit_selu_slope(x, (double)(real)(WINIT_SELU_SCALE * WINIT_SELU_ALPHA)))
     case WINIT_SOFTPLUS: WINIT_SLOPE_LOOP(winit_softplus_slope(x, PRECISE))
     case WINIT_GELU: WINIT_SLOPE_LOOP(winit_gelu_derivative(x, PRECISE))
     case WINIT_GELU_TANH: WINIT_SLOPE_LOOP(winit_gelu_tanh_derivative(x, PRECISE))
@@ -145,8 +147,8 @@ static void T(make_sampled)(const winit_matrix *m, ptrdiff_t row, ptrdiff_t rows
     }
 }
 
-/* g where its bit is set, slope * g where not. */
-WINIT_GEMM_INLINE void T(derive_bits)(real slope, const uint8_t *bits, real *g, ptrdiff_t count)
+/* g where its bit is set; where not, 0 (relu: of infinities and NaN too) or slope * g. */
+WINIT_GEMM_INLINE void T(derive_bits)(int relu, real slope, const uint8_t *bits, real *g, ptrdiff_t count)
 {
     ptrdiff_t i = 0;
 #if WINIT_BITS == 32 && defined(WINIT_AVX512)
@@ -155,14 +157,15 @@ WINIT_GEMM_INLINE void T(derive_bits)(real slope, const uint8_t *bits, real *g, 
         uint16_t word;
         memcpy(&word, bits + i / 8, sizeof word);
         const __m512 v = _mm512_loadu_ps(g + i);
-        _mm512_storeu_ps(g + i, _mm512_mask_mul_ps(v, (__mmask16)~word, v, slopes));
+        const __m512 below = relu ? _mm512_setzero_ps() : _mm512_mul_ps(v, slopes);
+        _mm512_storeu_ps(g + i, _mm512_mask_mov_ps(below, word, v));
     }
 #endif
     for (; i + 8 <= count; i += 8) {
         const unsigned byte = bits[i >> 3];
-        for (int j = 0; j < 8; j++) g[i + j] = byte >> j & 1 ? g[i + j] : slope * g[i + j];
+        for (int j = 0; j < 8; j++) g[i + j] = byte >> j & 1 ? g[i + j] : relu ? 0 : slope * g[i + j];
     }
-    for (; i < count; i++) g[i] = bits[i >> 3] >> (i & 7) & 1 ? g[i] : slope * g[i];
+    for (; i < count; i++) g[i] = bits[i >> 3] >> (i & 7) & 1 ? g[i] : relu ? 0 : slope * g[i];
 }
 
 /* Whether each number is above 0. */
@@ -200,10 +203,16 @@ static void T(make_gradient)(const winit_matrix *m, ptrdiff_t row, ptrdiff_t row
             for (ptrdiff_t j = 0; j < columns; j++) g[j] = grad[j * s->column];
         }
         if (s->activation == WINIT_RELU || s->activation == WINIT_LEAKY_RELU) {
-            const real slope = s->activation == WINIT_RELU ? 0 : (real)s->param;
-            T(derive_bits)(slope, (const uint8_t *)s->kept + r * s->kept_row + column / 8, g, columns);
+            const uint8_t *bits = (const uint8_t *)s->kept + r * s->kept_row + column / 8;
+            T(derive_bits)(s->activation == WINIT_RELU, (real)s->param, bits, g, columns);
         } else if (s->activation != WINIT_IDENTITY) {
-            T(derive_values)(s->activation, s->param, (const real *)s->kept + r * s->kept_row + column, g, columns);
+            const real *kept = (const real *)s->kept + r * s->kept_row + column * s->kept_column;
+            real row_of_kept[WINIT_KC]; /* blocks are at most this wide */
+            if (s->kept_column != 1) {
+                for (ptrdiff_t j = 0; j < columns; j++) row_of_kept[j] = kept[j * s->kept_column];
+                kept = row_of_kept;
+            }
+            T(derive_values)(s->activation, s->param, kept, g, columns);
         }
         if (first && s->sums != NULL) {
             double *sums = s->sums + r / 64 * s->out + column;
@@ -283,12 +292,16 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
         if (f != WINIT_RELU && f != WINIT_LEAKY_RELU && f < WINIT_GELU) T(derive_values)(f, e->param, value, slope, columns);
         for (ptrdiff_t g = 0; g < columns; g += 64) {
             double sum[8] = {0}, square[8] = {0};
-            for (ptrdiff_t j = g; j < columns && j < g + 64; j++) {
-                sum[j & 7] += (double)value[j];
-                square[j & 7] += (double)value[j] * (double)value[j];
+            const ptrdiff_t end = T(least)(columns, g + 64);
+            for (ptrdiff_t j = g; j < end; j++) sum[j & 7] += (double)value[j];
+            const double total = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+            const double mean = total / (double)(end - g);
+            for (ptrdiff_t j = g; j < end; j++) {
+                const double from = (double)value[j] - mean;
+                square[j & 7] += from * from;
             }
             double *to = e->moments + (r * e->groups + (column + g) / 64) * 2;
-            to[0] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+            to[0] = total;
             to[1] = ((square[0] + square[4]) + (square[2] + square[6])) + ((square[1] + square[5]) + (square[3] + square[7]));
         }
         for (ptrdiff_t j = 0; j < columns; j++) {
@@ -303,8 +316,6 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
 }
 
 /* ---- d) tasks --------------------------------------------------------------------------------------------------- */
-
-WINIT_GEMM_INLINE ptrdiff_t T(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 static void T(pack_piece)(const winit_product *p, int64_t slab, ptrdiff_t piece, real *work)
 {

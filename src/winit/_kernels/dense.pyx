@@ -44,6 +44,7 @@ cdef extern from "dense_table.h" nogil:
         double param
         const void *kept
         Py_ssize_t kept_row
+        Py_ssize_t kept_column
         double *sums
         Py_ssize_t out
     ctypedef struct winit_epilogue:
@@ -90,6 +91,11 @@ cdef extern from "dense_table.h" nogil:
     void winit_product_plan(winit_product *, const winit_dense_table *)
     int winit_product_begin(winit_product *)
     void winit_product_end(winit_product *)
+
+cdef extern from "float_mode.h" nogil:
+    ctypedef unsigned long winit_float_mode
+    winit_float_mode winit_default_float_mode()
+    void winit_restore_float_mode(winit_float_mode)
 
 cdef enum:
     STREAM_BYTES = 4194304  # results of at least this size are not read again from the cache; see docs/design.md
@@ -177,7 +183,18 @@ cdef class Gradient:
         if kept is not None:
             self.kept = _Matrix(kept, False)
             self.spec.kept = self.kept.view.buf
-            self.spec.kept_row = self.kept.view.shape[1]
+            self.spec.kept_row, self.spec.kept_column = self.kept.stride(0), self.kept.stride(1)
+        bits = activation in (WINIT_RELU, WINIT_LEAKY_RELU)
+        expected = None if activation == 0 else (
+            self.grad.view.shape[0],
+            (self.grad.view.shape[1] + 7) // 8 if bits else self.grad.view.shape[1],
+            1 if bits else self.grad.view.itemsize,
+        )
+        given = None if kept is None else (
+            self.kept.view.shape[0], self.kept.view.shape[1], self.kept.view.itemsize
+        )
+        if given != expected:
+            raise ValueError(f"kept for backward is {given} (rows, columns, bytes), expected {expected}")
         if sums is not None:
             self.sums = _Matrix(sums, True)
             self.spec.sums = <double *> self.sums.view.buf
@@ -196,9 +213,12 @@ cdef class Gradient:
             raise ValueError(f"no rows {64 * i} and on to sum")
         memset(&m, 0, sizeof(m))
         m.maker = &self.spec
+        cdef winit_float_mode saved
         with nogil:
+            saved = winit_default_float_mode()
             for column in range(0, out, 64):
                 self.make(&m, 64 * i, rows, column, min(64, out - column), 1, scratch)
+            winit_restore_float_mode(saved)
 
 
 cdef class Product:
@@ -206,7 +226,7 @@ cdef class Product:
 
     c: a writable matrix. threads: how many may call run at once. epilogue, where activation is not None: C becomes
     f(C + bias); kept is filled as backward needs it, moments (batch x groups x 2, groups of 64 units) with sums of y and
-    of y^2, and zeros and saturations counted where |f'| < saturated.
+    of squares about their mean, and zeros and saturations counted where |f'| < saturated.
     """
 
     cdef winit_product spec

@@ -63,8 +63,8 @@ typedef struct {
     ptrdiff_t row, column; /* strides, elements */
     enum winit_activation activation;
     double param;
-    const void *kept;   /* batch x out, contiguous, as winit_kept says; bits: (out + 7) / 8 bytes a row */
-    ptrdiff_t kept_row; /* elements, or bytes */
+    const void *kept;                /* batch x out, as winit_kept says; bits: (out + 7) / 8 contiguous bytes a row */
+    ptrdiff_t kept_row, kept_column; /* strides, elements, or bytes */
     double *sums;       /* OUT per 64 rows and unit, the sum of this gradient; NULL where nobody asks */
     ptrdiff_t out;
 } winit_gradient;
@@ -76,7 +76,8 @@ typedef struct {
     const void *bias;        /* contiguous, or NULL */
     void *kept;              /* bits or inputs, contiguous; NULL for the others */
     ptrdiff_t kept_row;
-    double *moments; /* OUT batch x ((out + 63) / 64) x 2: sums of y and of y^2; NULL without statistics */
+    double *moments; /* OUT batch x ((out + 63) / 64) x 2: of each 64 of a row's y, their sum and the sum of squares
+                      * about their mean; NULL without statistics */
     ptrdiff_t groups;
     _Atomic int64_t zeros, saturations;
 } winit_epilogue;

@@ -501,9 +501,9 @@ WINIT_GEMM_INLINE void T(multiply_block)(ptrdiff_t m, ptrdiff_t first, ptrdiff_t
             }
             if (t == first) T(pack_b)(at, kc, c.columns, panel);
             if (t == first && b.row == 1 && j + 2 * NR <= columns) { /* the next panel, from wherever `ahead` brought it */
-                winit_ahead near = {(const char *)(at.data + NR * b.column), b.column * (ptrdiff_t)sizeof(real),
+                winit_ahead following = {(const char *)(at.data + NR * b.column), b.column * (ptrdiff_t)sizeof(real),
                                     (kc * (ptrdiff_t)sizeof(real) + 127) / 128, 0, kc};
-                T(tiles)[0][height](kc, a, panel, NR, panel, &near, &c);
+                T(tiles)[0][height](kc, a, panel, NR, panel, &following, &c);
             } else {
                 T(tiles)[0][height](kc, a, panel, NR, panel, &ahead, &c);
             }

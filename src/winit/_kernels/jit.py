@@ -571,7 +571,7 @@ def value_of(code, x, p):
 
 @point
 def slope_of(code, x, p):
-    """F' from the input of gelu, gelu_tanh, silu and mish, from the output of the others."""
+    """Tell the derivative by the input of gelu, gelu_tanh, silu and mish, the output of others (p: slope_number)."""
     if code == 0:
         return 1.0
     if code == 1:
@@ -585,7 +585,7 @@ def slope_of(code, x, p):
     if code == 5:
         return 1.0 if x > 0 else x + p
     if code == 6:
-        return SELU_SCALE if x > 0 else x + SELU_SCALE * SELU_ALPHA
+        return SELU_SCALE if x > 0 else x + p
     if code == 7:
         return -math.expm1(-x)
     if code == 8:
@@ -602,7 +602,7 @@ def slope_of(code, x, p):
 
 
 @compiled
-def finish(y, bias, code, p, bits, inputs, moments, saturated):
+def finish(y, bias, code, p, number, bits, inputs, moments, saturated):
     """What follows a product, in one sweep over y; arrays without elements stand for what is not asked for."""
     zeros = saturations = 0
     for r in range(y.shape[0]):
@@ -621,12 +621,18 @@ def finish(y, bias, code, p, bits, inputs, moments, saturated):
             y[r, j] = value
             if moments.size:
                 if j % 64 == 0:
-                    moments[r, j // 64 * 2] = moments[r, j // 64 * 2 + 1] = 0.0
+                    moments[r, j // 64 * 2] = 0.0
                 moments[r, j // 64 * 2] += F64(value)
-                moments[r, j // 64 * 2 + 1] += F64(value) * F64(value)
                 zeros += value == 0
-                slope = slope_of(code, F64(z) if code >= 8 or code in (3, 4) else F64(value), p)
+                slope = slope_of(code, F64(z) if code >= 8 or code in (3, 4) else F64(value), number)
                 saturations += abs(slope) < saturated
+        if moments.size:
+            for group in range(moments.shape[1] // 2):
+                end = min(64 * group + 64, y.shape[1])
+                mean, squares = moments[r, 2 * group] / (end - 64 * group), 0.0
+                for j in range(64 * group, end):
+                    squares += (F64(y[r, j]) - mean) ** 2
+                moments[r, 2 * group + 1] = squares
     return zeros, saturations
 
 
@@ -638,7 +644,7 @@ def derive(g, grad, code, p, bits, kept, sums):
             value = grad[r, j]
             if bits.size:
                 if not bits[r, j // 8] >> (j % 8) & 1:
-                    value = g.dtype.type(p) * value
+                    value = g.dtype.type(p) * value if code == 4 else g.dtype.type(0)
             elif kept.size:
                 value = value * g.dtype.type(slope_of(code, F64(kept[r, j]), p))
             g[r, j] = value
@@ -674,13 +680,21 @@ class Gradient(reference.Gradient):
         transposed: bool = False,
     ) -> None:
         super().__init__(isa, grad, activation, param, kept, sums, transposed)
-        self.code = activation
+        self.number = reference.slope_number(activation, param, grad.dtype.type)
 
     def array(self) -> np.ndarray:
         g = np.empty_like(self.grad, order="C", subok=False)
         bits = self.kept if self.row.kept == BIT and self.kept is not None else NO_BITS
         kept = self.kept if self.row.kept != BIT and self.kept is not None else np.empty((0, 0), g.dtype)
-        derive(g, self.grad, self.code, self.param, bits, kept, NO_SUMS if self.sums is None else self.sums)
+        derive(
+            g,
+            self.grad,
+            self.code,
+            self.number,
+            bits,
+            kept,
+            NO_SUMS if self.sums is None else self.sums,
+        )
         return g.T if self.transposed else g
 
 
@@ -689,7 +703,7 @@ class Product(reference.Product):
 
     def __init__(self, isa: str, a: Any, b: Any, c: np.ndarray, threads: int, **keywords: Any) -> None:
         super().__init__(isa, a, b, c, threads, **keywords)
-        self.code = keywords.get("activation")
+        self.code: Any = keywords.get("activation")
 
     def _run(self) -> None:
         if self.row is None:
@@ -703,6 +717,7 @@ class Product(reference.Product):
             none if self.bias is None else self.bias,
             self.code,
             self.param,
+            reference.slope_number(self.code, self.param, self.c.dtype.type),
             self.kept if self.row.kept == BIT else NO_BITS,
             none if self.row.kept == BIT or self.kept is None else self.kept,
             NO_SUMS if self.moments is None else self.moments,
@@ -720,4 +735,5 @@ def activate_all(code, p, given, to, slope):
 def activate(isa: str, activation: int, param: float, src: Any, dest: Any, wide: bool, derive: bool) -> None:
     """Write f of numbers given as bytes to dest; with derive, multiply dest by f'."""
     kind = F64 if wide else F32
+    param = reference.slope_number(activation, param, kind) if derive else param
     activate_all(activation, param, np.frombuffer(src, kind), np.frombuffer(dest, kind), derive)

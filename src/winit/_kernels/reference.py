@@ -12,7 +12,7 @@ import numpy as np
 
 from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import default_float_mode
-from winit.activations import BIT, TABLE
+from winit.activations import BIT, TABLE, Activation
 
 __all__ = ["Fill", "Gradient", "Product", "Sampled", "activate", "values", "words"]
 
@@ -239,6 +239,12 @@ class Fill:
 # ---- the dense pass
 
 
+def slope_number(code: int, param: float, kind: type) -> float:
+    """What the derivative of elu and selu is told by besides the output; of the others the parameter."""
+    name = list(TABLE)[code]
+    return Activation(name, param if TABLE[name].parameter else None).slope_number(kind)
+
+
 class Sampled:
     """Weights of a stream as an operand; see winit._kernels.dense.Sampled."""
 
@@ -276,7 +282,8 @@ class Gradient:
         sums: np.ndarray | None,
         transposed: bool = False,
     ) -> None:
-        self.grad, self.row, self.param, self.kept, self.sums = grad, ROWS[activation], param, kept, sums
+        self.grad, self.row, self.code, self.param = grad, ROWS[activation], activation, param
+        self.kept, self.sums = kept, sums
         self.transposed = transposed
         self.shape = grad.shape[::-1] if transposed else grad.shape
 
@@ -286,18 +293,20 @@ class Gradient:
             if self.row.kept == BIT:
                 assert self.kept is not None
                 bits = np.unpackbits(self.kept, axis=1, count=g.shape[1], bitorder="little").astype(bool)
-                g = np.where(bits, g, kind(self.param) * g)
+                g = np.where(bits, g, kind(self.param) * g if self.param else kind(0))
             elif self.kept is not None:
                 slope = self.row.from_output or self.row.derivative
-                g = g * slope(self.kept.astype(F64), self.param).astype(kind)
+                g = g * slope(self.kept.astype(F64), slope_number(self.code, self.param, kind)).astype(kind)
         if self.sums is not None:
             for i in range(len(self.sums)):
                 self.sums[i] = g[64 * i : 64 * i + 64].astype(F64).sum(0)
         return g.T if self.transposed else g
 
     def add_up(self, i: int) -> None:
+        """Sum rows 64 i and on; the first call sums all."""
         if i == 0:
-            self.array()
+            with default_float_mode(), np.errstate(all="ignore"):
+                self.array()
 
 
 class Product:
@@ -351,8 +360,15 @@ class Product:
             pad = np.zeros((len(y), self.moments.shape[1] // 2 * 64))
             pad[:, : y.shape[1]] = y
             groups = pad.reshape(len(y), -1, 64)
-            self.moments[:, 0::2], self.moments[:, 1::2] = groups.sum(2), np.square(groups).sum(2)
-            slope = row.derivative(wide, self.param) if row.from_output is None else row.from_output(y, self.param)
+            sizes = np.minimum(64, y.shape[1] - 64 * np.arange(groups.shape[1]))
+            self.moments[:, 0::2] = groups.sum(2)
+            apart = (groups - (groups.sum(2) / sizes)[:, :, None]) * (np.arange(64) < sizes[:, None])
+            self.moments[:, 1::2] = np.square(apart).sum(2)
+            slope = (
+                row.derivative(wide, self.param)
+                if row.from_output is None
+                else row.from_output(y, slope_number(ROWS.index(row), self.param, c.dtype.type))
+            )
             self.zeros = int((y == 0).sum())
             self.saturations = int((np.abs(slope) < self.saturated).sum())
 
@@ -363,5 +379,6 @@ def activate(isa: str, activation: int, param: float, src: Any, dest: Any, wide:
     given, to = np.frombuffer(src, kind), np.frombuffer(dest, kind)
     with np.errstate(all="ignore"):
         function = (row.from_output or row.derivative) if derive else row.value
-        result = function(given.astype(F64), param).astype(kind)
+        number = slope_number(activation, param, kind) if derive else param
+        result = function(given.astype(F64), number).astype(kind)
         to[...] = to * result if derive else result
