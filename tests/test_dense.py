@@ -921,9 +921,11 @@ for isa in winit.engines()["cython"]["instruction_sets"]:
         grad = np.array([[1 | top, 800, 9, 7000], [60001, 5, 4 | top, 333]], word).view(kind)
         w = (np.arange(12).reshape(4, 3) - 5).astype(kind) / 8
         for f in ("identity", "leaky_relu", "tanh", "silu"):
-            y, tape = winit.dense_forward(x, w, None, f, threads=1)
+            b = np.array([3, 5 | top, 0, 9], word).view(kind)
+            y, tape = winit.dense_forward(x, w, b, f, stats=True, threads=1)
             g = winit.dense_backward(grad, tape, threads=1)
-            print(isa, f, *(m.tobytes().hex() for m in (y, *g[:2])))
+            alone = winit.dense_backward(grad, tape, want=("bias",), threads=1)[2]
+            print(isa, f, *(m.tobytes().hex() for m in (y, *g, alone, np.array(tape.stats))))
 """
 
 
