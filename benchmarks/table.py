@@ -36,7 +36,7 @@ def main(path):
         run = json.load(file)
     cpu = run["machine_info"]["cpu"]
     peaks = [entry for entry in run["benchmarks"] if entry["extra_info"]["library"] == "peak"]
-    peak = max((entry["extra_info"]["operations"] / entry["stats"]["min"] for entry in peaks), default=None)
+    peak = max((entry["extra_info"]["operations"] / entry["stats"]["median"] for entry in peaks), default=None)
     print(f"{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count')} processors, medians of one run", end="")
     print(f"; peak of fused multiply-adds {peak / 1e9:.0f} GFLOP/s\n" if peak else "\n")
     print("| what | peer | peer | winit | winit is |")

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -15,6 +16,9 @@ import winit
 
 settings.register_profile("winit", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("winit")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts background jobs so; tests interrupt themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUILDS = [(name, isa) for name, engine in winit.engines().items() for isa in engine["instruction_sets"]]
 HEADERS = Path(winit.__file__).parent / "_kernels"

@@ -277,7 +277,8 @@ def dense_forward(
     """Compute y = f(x W + b), and a tape for dense_backward.
 
     Bias, activation, what backward needs and the statistics are taken from each block of the product while it is in the
-    cache. Memory besides y and the tape: at most 4.5 MiB of packed rows of x and 0.75 MiB a thread (float64: twice).
+    cache. Memory besides y and the tape: at most 4.5 MiB of packed rows of x and 0.75 MiB a thread (float64: twice), in
+    pages of 2 MiB.
 
     Parameters
     ----------

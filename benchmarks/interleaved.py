@@ -1,0 +1,65 @@
+"""Compare dense passes round by round: one of winit, one of each peer, one of the peak, and again.
+
+    python benchmarks/interleaved.py [--rounds 9]
+
+On a shared machine the seconds between two tests of pytest-benchmark are enough for another's load to decide a ratio;
+here whatever happens to one of a group happens to all. Prints a table of medians; the peers, shapes and activations are
+those of test_dense.py. Between calls there is a pause in which thread pools fall asleep.
+"""
+
+import argparse
+import gc
+import statistics
+import time
+
+import peak
+from test_dense import PASSES, SHAPES, layer
+
+from conftest import THREADS, installed
+
+
+def rounds_of(calls, rounds):
+    """Median seconds of each call, taken in turns."""
+    seconds = {name: [] for name in calls}
+    order = list(calls)
+    for done in range(rounds + 2):
+        order.append(order.pop(0))  # so that none always follows the same other
+        for name in order:
+            time.sleep(0.1)
+            start = time.perf_counter()
+            calls[name]()
+            if done >= 2:  # two to warm up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    libraries = [name for name in PASSES if name == "winit" or installed(name)]
+    multiply_adds = peak.build()
+    few = peak.ROUNDS // 4
+    print(
+        "| forward and backward | " + " | ".join(f"{name}, ms" for name in libraries) + " | by the fastest | of peak |"
+    )
+    print("|---" * (len(libraries) + 3) + "|")
+    for shape in SHAPES:
+        for f in ("relu", "tanh", "gelu"):
+            arrays = layer(shape, 1 << 20)
+            calls = {name: PASSES[name](f, *arrays) for name in libraries}
+            operations = 3 * 2 * arrays[0].size * arrays[3].shape[1]
+            at_most = peak.run(multiply_adds, THREADS, few)
+            calls["peak"] = lambda: peak.run(multiply_adds, THREADS, few)
+            median = rounds_of(calls, rounds)
+            ours = median["winit"]
+            fastest = min(median[name] for name in libraries if name != "winit")
+            share = operations / ours / (at_most / median["peak"])
+            cells = [f"{f}, {' x '.join(map(str, shape))}", *(f"{median[name] * 1e3:.1f}" for name in libraries)]
+            print("| " + " | ".join([*cells, f"{fastest / ours:.2f}x", f"{share:.0%}"]) + " |", flush=True)
+            del arrays, calls
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main()
