@@ -785,7 +785,9 @@ def test_statistics_are_numpys(build, f, kind):
     weight[7], bias[7] = 0, 0  # and one at 0
     y, tape = winit.dense_forward(x, weight, bias, f, stats=True)
     z = winit.dense_forward(x, weight, bias)[0]
-    steep = np.abs(f.row.from_output(y.astype(float), f.number) if f.row.kept == OUTPUT else f.derivative(z))
+    steep = np.abs(
+        f.row.from_output(y.astype(float), f.slope_number(y.dtype)) if f.row.kept == OUTPUT else f.derivative(z)
+    )
     threshold = 0.05 * f.steepest
     assert np.abs(steep - threshold).min() > 1e-6 * threshold
     wide = y.astype(np.float64)
@@ -1380,7 +1382,7 @@ def test_kernels_refuse_what_does_not_fit():
         kernels.Product("avx9", a, b, c, 1)
     with pytest.raises(ValueError, match="no activation 12"):
         kernels.Product(ISAS[0], a, b, c, 1, activation=12)
-    with pytest.raises(ValueError, match="a matrix has 2 axes of float32 or float64, not 1 of 4 bytes"):
+    with pytest.raises(ValueError, match="a matrix has 2 axes of 1, 4 or 8 bytes, not 1 of 4"):
         kernels.Product(ISAS[0], a[0], b, c, 1)
     with pytest.raises((ValueError, BufferError)):
         kernels.Product(ISAS[0], a, b, read_only(3, 5), 1)
@@ -1395,19 +1397,6 @@ def test_kernels_refuse_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match="kept for backward is"):
             kernels.Gradient(ISAS[0], c, code, 0.0, kept, None)
-
-
-@every_kind
-def test_subtracting_products(isa, kind):
-    """C - A B: what factorisations are made of."""
-    a, b, c = numbers(41, (17, 801), (801, 33), (17, 33), kind=kind)
-    got, blocks = c.copy(), c.copy()
-    bound = kernels.Product(isa, a, b, got, 1, subtract=True)
-    while bound.run(3):
-        pass
-    for start in range(0, 801, BLOCK):
-        blocks = blocks - product(a[:, start : start + BLOCK], b[start : start + BLOCK])
-    assert same(got, blocks)
 
 
 # ---- large, small in memory
@@ -1523,7 +1512,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 )
 def test_peak_memory(kind, f, layout, threads, width):
     """Of each product the docstrings' packed rows, three buffers of at most 1024 by 384, and 0.75 MiB a thread,
-    twice that in float64, in pages of 2 MiB; sums of 64 rows; what the tape keeps; and 1 MiB for Python, NumPy and the
+    twice that in float64, in pages of 2 MiB; sums of 64 rows; what the tape keeps; and 2 MiB for Python, NumPy and the
     allocator."""
     mib, size = 1 << 20, np.dtype(kind).itemsize
 
@@ -1537,8 +1526,8 @@ def test_peak_memory(kind, f, layout, threads, width):
     sums = 256 // 64 * width * 8
     output = python(PEAK, "cython", kind, f, layout, str(threads), str(width)).split()
     forward, both, control = map(int, output)
-    assert forward <= one(256, width) + tape + mib
-    assert both <= one(width, 256) + one(256, width) + tape + sums + mib
+    assert forward <= one(256, width) + tape + 2 * mib
+    assert both <= one(width, 256) + one(256, width) + tape + sums + 2 * mib
     assert control > -mib  # 16 MiB more are seen
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from winit.laws import exp, normal_cdf, real
 from winit.record import Record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = [
     "TABLE",
@@ -46,93 +45,53 @@ GELU_SLOPE, GELU_CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
 # ---- functions of the input z, and p, the parameter of the two that have one
 
 
-def _one(z: Array, p: float) -> Array:
-    import numpy as np
-
-    return np.ones_like(z)
-
-
-def _above(y: Array, above: Array, below: Array) -> Array:
-    import numpy as np
-
-    return np.where(y > 0, above, below)
-
-
 def _sigmoid(z: Array, p: float = 0.0) -> Array:
-    import numpy as np
-
     t = np.exp(-np.abs(z))
     return np.where(z < 0, t, 1.0) / (1.0 + t)
 
 
 def _softplus(z: Array, p: float = 0.0) -> Array:
-    import numpy as np
-
     return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
 
 
-def _tanh(z: Array, p: float = 0.0) -> Array:
-    import numpy as np
-
-    return np.tanh(z)
-
-
 def _sech2(z: Array) -> Array:
-    import numpy as np
-
     t = np.exp(-2.0 * np.abs(z))
     return 4.0 * t / np.square(1.0 + t)
 
 
 def _cdf(z: Array) -> Array:
     """Give the standard normal distribution function, both tails to full relative precision."""
-    import numpy as np
-
     halves = np.frompyfunc(lambda x: math.erfc(-x / math.sqrt(2)) / 2, 1, 1)
     return np.asarray(halves(z), np.float64)
 
 
 def _density(z: Array) -> Array:
-    import numpy as np
-
     return np.exp(-0.5 * np.square(z)) / math.sqrt(2 * math.pi)
 
 
 def _exponential_linear(z: Array, alpha: float) -> Array:
-    import numpy as np
-
     return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0)))
 
 
 def _exponential_linear_slope(z: Array, alpha: float) -> Array:
-    import numpy as np
-
     return np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0.0)))
 
 
 def _leaky(z: Array, slope: float) -> Array:
-    import numpy as np
-
     return np.where(z < 0, slope * z if slope else 0.0, z)
 
 
 def _leaky_slope(z: Array, slope: float) -> Array:
-    import numpy as np
-
     return np.where(z > 0, 1.0, slope)
 
 
 def _gelu_argument(z: Array) -> tuple[Array, Array]:
     """Twice the argument of gelu_tanh's tanh, and its derivative."""
-    import numpy as np
-
     held = np.clip(z, -64.0, 64.0)  # beyond, the sigmoid is 0 or 1; this keeps the cube in range
     return GELU_SLOPE * (held + GELU_CUBE * held**3), GELU_SLOPE * (1 + 3 * GELU_CUBE * held**2)
 
 
 def _gelu_tanh_slope(z: Array, p: float) -> Array:
-    import numpy as np
-
     u, slope = _gelu_argument(z)
     return _sigmoid(u) + np.clip(z, -64.0, 64.0) * _sigmoid(u) * _sigmoid(-u) * slope
 
@@ -174,25 +133,27 @@ class Row(NamedTuple):
     value: Function
     derivative: Function
     kept: int
-    from_output: Function | None  # the derivative, told by the output, where OUTPUT is what is kept
+    from_output: Function | None  # where OUTPUT is kept, the derivative of an output and Activation.slope_number
     gain: Callable[[float], float]
     steepest: float  # the largest |f'|, of the parameter's default
     parameter: tuple[str, float] | None = None
 
 
 TABLE = {
-    "identity": Row(lambda z, p: z * 1.0, _one, NOTHING, None, _is(1.0), 1.0),
+    "identity": Row(lambda z, p: z * 1.0, lambda z, p: np.ones_like(z), NOTHING, None, _is(1.0), 1.0),
     "sigmoid": Row(
         _sigmoid, lambda z, p: _sigmoid(z) * _sigmoid(-z), OUTPUT, lambda y, p: y * (1.0 - y), _is(1.0), 0.25
     ),
-    "tanh": Row(_tanh, lambda z, p: _sech2(z), OUTPUT, lambda y, p: (1.0 - y) * (1.0 + y), _is(5 / 3), 1.0),
+    "tanh": Row(
+        lambda z, p: np.tanh(z), lambda z, p: _sech2(z), OUTPUT, lambda y, p: (1.0 - y) * (1.0 + y), _is(5 / 3), 1.0
+    ),
     "relu": Row(lambda z, p: _leaky(z, 0.0), lambda z, p: _leaky_slope(z, 0.0), BIT, None, _is(math.sqrt(2)), 1.0),
     "leaky_relu": Row(_leaky, _leaky_slope, BIT, None, _leaky_gain, 1.0, ("slope", 0.01)),
     "elu": Row(
         _exponential_linear,
         _exponential_linear_slope,
         OUTPUT,
-        lambda y, alpha: _above(y, 1.0, y + alpha),
+        lambda y, alpha: np.where(y > 0, 1.0, y + alpha),
         _elu_gain,
         1.0,
         ("alpha", 1.0),
@@ -201,11 +162,11 @@ TABLE = {
         lambda z, p: SELU_SCALE * _exponential_linear(z, SELU_ALPHA),
         lambda z, p: SELU_SCALE * _exponential_linear_slope(z, SELU_ALPHA),
         OUTPUT,
-        lambda y, floor: _above(y, SELU_SCALE, y + (floor or SELU_SCALE * SELU_ALPHA)),
+        lambda y, floor: np.where(y > 0, SELU_SCALE, y + floor),
         _is(3 / 4),
         SELU_SCALE * SELU_ALPHA,
     ),
-    "softplus": Row(_softplus, lambda z, p: _sigmoid(z), OUTPUT, lambda y, p: -_expm1(-y), _is(_SOFTPLUS), 1.0),
+    "softplus": Row(_softplus, lambda z, p: _sigmoid(z), OUTPUT, lambda y, p: -np.expm1(-y), _is(_SOFTPLUS), 1.0),
     "gelu": Row(lambda z, p: z * _cdf(z), lambda z, p: _cdf(z) + z * _density(z), INPUT, None, _gelu_gain, 1.1289),
     "gelu_tanh": Row(
         lambda z, p: z * _sigmoid(_gelu_argument(z)[0]), _gelu_tanh_slope, INPUT, None, _is(_GELU_TANH), 1.1290
@@ -219,8 +180,8 @@ TABLE = {
         1.0998,
     ),
     "mish": Row(
-        lambda z, p: z * _tanh(_softplus(z)),
-        lambda z, p: _tanh(_softplus(z)) + z * _sech2(_softplus(z)) * _sigmoid(z),
+        lambda z, p: z * np.tanh(_softplus(z)),
+        lambda z, p: np.tanh(_softplus(z)) + z * _sech2(_softplus(z)) * _sigmoid(z),
         INPUT,
         None,
         _is(_MISH),
@@ -233,17 +194,9 @@ _CODES = {name: code for code, name in enumerate(TABLE)}
 _LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 
-def _expm1(x: Array) -> Array:
-    import numpy as np
-
-    return np.expm1(x)
-
-
 @cache
 def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     """Nodes and their masses under the standard normal: [-13, 0] and [0, 13], so that a kink at 0 does no harm."""
-    import numpy as np
-
     nodes, weights = np.polynomial.legendre.leggauss(400)
     z = np.concatenate([6.5 * (nodes - 1), 6.5 * (nodes + 1)])
     return z, np.concatenate([weights, weights]) * 6.5 * _density(z)
@@ -340,13 +293,9 @@ class Activation(Record):
 
         So a saturated unit, y = -alpha, has the derivative 0.
         """
-        import numpy as np
-
         return float(np.dtype(dtype).type(SELU_SCALE * SELU_ALPHA if self.name == "selu" else self.number))
 
     def _over(self, function: Function, z: Any) -> np.ndarray:
-        import numpy as np
-
         with np.errstate(all="ignore"):  # both sides of a selection are computed, and one may be out of its range
             return np.asarray(function(np.asarray(z, np.float64), self.number), np.float64)
 

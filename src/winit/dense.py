@@ -1,6 +1,6 @@
 """The fused dense pass: y = f(x W + b) and its gradients, with weights in memory or never stored.
 
-A product's bits are defined (docs/design.md): every element one fused-multiply-add chain over k ascending within blocks
+A product's bits are defined (docs/dense.md): every element one fused-multiply-add chain over k ascending within blocks
 of 384, block sums added in order. They depend on neither threads, tiles, strides nor instruction set.
 """
 

@@ -17,7 +17,7 @@ from winit.schemes.constant import constant, literal, ones, zeros
 from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
 from winit.threads import check_threads, share
 
-__all__ = ["add", "bind", "draw", "fill", "run", "words"]
+__all__ = ["add", "bind", "check_scheme", "draw", "fill", "overlaps_itself", "resolve", "run", "words"]
 
 # Elements. A range of this many float32 values takes a thread about a millisecond, long beside the microseconds of
 # handing it over; below twice that, starting threads costs more than they save.
@@ -236,6 +236,7 @@ def _check_out(out: Any, box_shape: Shape) -> str:
 
 
 def check_scheme(scheme: Any) -> None:
+    """Check a caller's scheme."""
     if not isinstance(scheme, Scheme):
         hint = f"; did you mean {scheme.__name__}()?" if isinstance(scheme, type) and issubclass(scheme, Scheme) else ""
         raise TypeError(f"scheme must be a winit scheme such as winit.he_normal(), not {scheme!r}{hint}")

@@ -17,8 +17,8 @@ The dense pass, in an extension of its own for "cython" and in the engine's modu
 
     Sampled(isa, law, dtype, key, params, shape, transposed)          an operand: weights of a stream
     Gradient(isa, grad, activation, param, kept, sums, transposed)    an operand: grad * f'; add_up(i) sums rows 64 i on
-    Product(isa, a, b, c, threads, *, subtract, activation, param, bias, kept, moments, saturated)
-                          C = A B bound to its matrices, or C - A B; with an activation, f(A B + bias)
+    Product(isa, a, b, c, threads, *, activation, param, bias, kept, moments, saturated)
+                          C = A B bound to its matrices; with an activation, f(A B + bias)
     Product.run(limit)    do up to `limit` of its `tasks`, in any threads, up to `threads` of them, at once
     activate(isa, activation, param, src, dest, wide, derive)         f, or a product with f', over bytes
 

@@ -1,7 +1,7 @@
 /* Activation functions and their derivatives as point functions: static inline C99, in float64.
  *
- * A float32 result is the float64 one rounded once; `precise` chooses polynomials long enough for a float64 result. Both
- * are constants where they are called, so that a loop over a function holds one polynomial and vectorises. No branch, no
+ * A float32 result is the float64 one rounded once; `precise` chooses polynomials long enough for a float64 result. It
+ * is a constant where it is given, so that a loop over a function holds one polynomial and vectorises. No branch, no
  * libm, no fused multiply-add: the same bits on every system. NaN comes through; arguments of any size do. */
 #ifndef WINIT_ACTIVATIONS_H
 #define WINIT_ACTIVATIONS_H
@@ -76,7 +76,8 @@ WINIT_POINT winit_exponential winit_exponential_of(double x, double low, int pre
     x = x > 710.0 ? 710.0 : x;
     const double shifted = x * 0x1.71547652b82fep+0 + 0x1.8p52; /* the last bits of the sum are the nearest integer */
     const double k = shifted - 0x1.8p52;
-    const double r = ((x - k * 0x1.62e42fefa0000p-1) - k * 0x1.cf79abc9e3b3ap-40) + low; /* ln 2: 41 bits and the rest */
+    /* ln 2 in two parts, of which the first has few enough bits that its product with k is exact */
+    const double r = ((x - k * 0x1.62e42fefa0000p-1) - k * 0x1.cf79abc9e3b3ap-40) + low;
     e.m = r + r * r * WINIT_EITHER(EXP, precise, r);
     const uint64_t biased = (winit_bits_of(shifted) + 2046u) & 0xFFFu, half = biased >> 1;
     e.p = winit_of_bits(half << 52);

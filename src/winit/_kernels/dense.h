@@ -1,5 +1,5 @@
-/* The dense pass for one element type: gemm.h over threads, with what goes before and after a product done on blocks that
- * are in the cache. A template, as gemm.h.
+/* The dense pass for one element type: gemm.h over threads, with what goes before and after a product done on blocks
+ * that are in the cache. A template, as gemm.h.
  *
  * a) activations   loops over contiguous numbers
  * b) makers        operands that are not in memory: weights sampled, gradients multiplied by f'
@@ -179,7 +179,8 @@ WINIT_GEMM_INLINE void T(write_bits)(const real *z, uint8_t *bits, ptrdiff_t cou
     }
 #elif WINIT_BITS == 32 && defined(WINIT_AVX2)
     for (; i + 8 <= count; i += 8) {
-        bits[i / 8] = (uint8_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(z + i), _mm256_setzero_ps(), _CMP_GT_OQ));
+        const __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(z + i), _mm256_setzero_ps(), _CMP_GT_OQ);
+        bits[i / 8] = (uint8_t)_mm256_movemask_ps(above);
     }
 #endif
     for (; i < count; i += 8) {
@@ -207,7 +208,7 @@ static void T(make_gradient)(const winit_matrix *m, ptrdiff_t row, ptrdiff_t row
             T(derive_bits)(s->activation == WINIT_RELU, (real)s->param, bits, g, columns);
         } else if (s->activation != WINIT_IDENTITY) {
             const real *kept = (const real *)s->kept + r * s->kept_row + column * s->kept_column;
-            real row_of_kept[WINIT_KC]; /* blocks are at most this wide */
+            real row_of_kept[WINIT_KC > WINIT_BLOCK_COLUMNS ? WINIT_KC : WINIT_BLOCK_COLUMNS]; /* blocks are no wider */
             if (s->kept_column != 1) {
                 for (ptrdiff_t j = 0; j < columns; j++) row_of_kept[j] = kept[j * s->kept_column];
                 kept = row_of_kept;
@@ -215,8 +216,8 @@ static void T(make_gradient)(const winit_matrix *m, ptrdiff_t row, ptrdiff_t row
             T(derive_values)(s->activation, s->param, kept, g, columns);
         }
         if (first && s->sums != NULL) {
-            double *sums = s->sums + r / 64 * s->out + column;
-            if (r % 64 == 0) {
+            double *sums = s->sums + r / WINIT_PIECE * s->out + column;
+            if (r % WINIT_PIECE == 0) {
                 for (ptrdiff_t j = 0; j < columns; j++) sums[j] = (double)g[j];
             } else {
                 for (ptrdiff_t j = 0; j < columns; j++) sums[j] += (double)g[j];
@@ -245,8 +246,6 @@ WINIT_GEMM_INLINE T(view) T(block)(const winit_matrix *m, ptrdiff_t row, ptrdiff
 
 /* ---- c) epilogue ------------------------------------------------------------------------------------------------ */
 
-enum { T(SEGMENT) = 256 }; /* columns at a time; a multiple of 64 */
-
 typedef struct {
     const winit_product *product;
     ptrdiff_t row, column, columns; /* of C, where a slab's block starts */
@@ -259,8 +258,9 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
     winit_epilogue *e = p->epilogue;
     const ptrdiff_t column = where->column, columns = where->columns;
     const enum winit_activation f = e->activation;
+    const int by_output = f != WINIT_RELU && f != WINIT_LEAKY_RELU && f < WINIT_GELU; /* the output tells f' */
     int64_t zeros = 0, saturations = 0;
-    real z[T(SEGMENT)], value[T(SEGMENT)], slope[T(SEGMENT)];
+    real z[WINIT_BLOCK_COLUMNS], value[WINIT_BLOCK_COLUMNS], slope[WINIT_BLOCK_COLUMNS];
     row += where->row;
     for (ptrdiff_t r = row; r < row + rows; r++) {
         real *y = (real *)p->c + r * p->c_row + column * p->c_column;
@@ -275,7 +275,7 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
         }
         if (e->moments != NULL) {
             for (ptrdiff_t j = 0; j < columns; j++) slope[j] = 1;
-            if (f == WINIT_RELU || f == WINIT_LEAKY_RELU || f >= WINIT_GELU) T(derive_values)(f, e->param, z, slope, columns);
+            if (!by_output) T(derive_values)(f, e->param, z, slope, columns);
         }
         if (e->kept != NULL && f < WINIT_GELU) {
             T(write_bits)(z, (uint8_t *)e->kept + r * e->kept_row + column / 8, columns);
@@ -289,10 +289,10 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
             for (ptrdiff_t j = 0; j < columns; j++) y[j * p->c_column] = value[j];
         }
         if (e->moments == NULL) continue;
-        if (f != WINIT_RELU && f != WINIT_LEAKY_RELU && f < WINIT_GELU) T(derive_values)(f, e->param, value, slope, columns);
-        for (ptrdiff_t g = 0; g < columns; g += 64) {
+        if (by_output) T(derive_values)(f, e->param, value, slope, columns);
+        for (ptrdiff_t g = 0; g < columns; g += WINIT_GROUP) {
             double sum[8] = {0}, square[8] = {0};
-            const ptrdiff_t end = T(least)(columns, g + 64);
+            const ptrdiff_t end = T(least)(columns, g + WINIT_GROUP);
             for (ptrdiff_t j = g; j < end; j++) sum[j & 7] += (double)value[j];
             const double total = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
             const double mean = total / (double)(end - g);
@@ -300,9 +300,10 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
                 const double from = (double)value[j] - mean;
                 square[j & 7] += from * from;
             }
-            double *to = e->moments + (r * e->groups + (column + g) / 64) * 2;
+            double *to = e->moments + (r * e->groups + (column + g) / WINIT_GROUP) * 2;
             to[0] = total;
-            to[1] = ((square[0] + square[4]) + (square[2] + square[6])) + ((square[1] + square[5]) + (square[3] + square[7]));
+            to[1] = ((square[0] + square[4]) + (square[2] + square[6])) +
+                    ((square[1] + square[5]) + (square[3] + square[7]));
         }
         for (ptrdiff_t j = 0; j < columns; j++) {
             zeros += value[j] == 0;
@@ -319,10 +320,10 @@ static void T(finish)(const void *context, ptrdiff_t row, ptrdiff_t rows)
 
 static void T(pack_piece)(const winit_product *p, int64_t slab, ptrdiff_t piece, real *work)
 {
-    const ptrdiff_t row = slab / p->k_blocks * p->mc, m = T(least)(p->mc, p->m - row), in_slab = piece * 64;
+    const ptrdiff_t row = slab / p->k_blocks * p->mc, m = T(least)(p->mc, p->m - row), in_slab = piece * WINIT_PIECE;
     const ptrdiff_t k = slab % p->k_blocks * WINIT_KC, kc = T(least)(WINIT_KC, p->k - k);
     if (in_slab < m) {
-        const ptrdiff_t rows = T(least)(64, m - in_slab);
+        const ptrdiff_t rows = T(least)(WINIT_PIECE, m - in_slab);
         const T(view) a = T(block)(&p->a, row + in_slab, rows, k, kc, 1, work);
         T(pack_a)(a, m, in_slab, rows, kc, (real *)(p->slab + slab % p->buffers * p->slab_bytes));
     }
@@ -359,9 +360,7 @@ static void T(multiply)(const winit_product *p, int64_t slab, ptrdiff_t block, p
     real *const panels = work, *const scratch = work + WINIT_KC * p->nc;
     T(tile_out) c = {(real *)p->c + row * p->c_row + column * p->c_column, p->c_row, p->c_column, NR, WINIT_TILE_STORE};
     if (first == last) return;
-    if (p->subtract) {
-        c.mode = WINIT_TILE_TAKE;
-    } else if (k_block > 0) {
+    if (k_block > 0) {
         c.mode = WINIT_TILE_ADD;
     } else if (p->streaming && p->k_blocks == 1 && p->epilogue == NULL &&
                ((uintptr_t)c.data | (c.row * sizeof(real))) % sizeof(T(vec)) == 0) {

@@ -23,7 +23,6 @@ class Gradient:
 class Product:
     tasks: int
     threads: int
-    scratch: int
     def __new__(
         cls,
         isa: str,
@@ -32,7 +31,6 @@ class Product:
         c: Any,
         threads: int,
         *,
-        subtract: bool = False,
         activation: int | None = None,
         param: float = 0.0,
         bias: Any = None,

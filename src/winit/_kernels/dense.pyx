@@ -2,8 +2,8 @@
 # cython: freethreading_compatible=True
 """The door to the compiled dense pass of dense.h: operands, products and activations, without the GIL.
 
-A Product is C = A B bound to its matrices. It is a list of `tasks`; run(limit) does up to `limit` of those that are left
-and may be called from any threads at once. Operands are two-dimensional buffers, Sampled or Gradient.
+A Product is C = A B bound to its matrices: a number of `tasks`, of which run(limit) does up to `limit` that are left, in
+any threads at once. Operands are two-dimensional buffers, Sampled or Gradient.
 """
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -68,14 +68,10 @@ cdef extern from "dense_table.h" nogil:
         char *c
         Py_ssize_t c_row
         Py_ssize_t c_column
-        bint subtract
         bint streaming
         winit_epilogue *epilogue
         int threads
         int64_t tasks
-        int buffers
-        size_t slab_bytes
-        size_t work_bytes
     ctypedef int64_t winit_product_fn(winit_product *, int64_t) noexcept nogil
     ctypedef void winit_activate_fn(winit_activation, double, const void *, void *, size_t) noexcept nogil
     ctypedef struct winit_dense_table:
@@ -124,7 +120,7 @@ cdef class _Matrix:
         PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
         self.bound = True
         if self.view.ndim != 2 or self.view.itemsize not in (1, 4, 8):
-            raise ValueError(f"a matrix has 2 axes of float32 or float64, not {self.view.ndim} of {self.view.itemsize} bytes")
+            raise ValueError(f"a matrix has 2 axes of 1, 4 or 8 bytes, not {self.view.ndim} of {self.view.itemsize}")
 
     def __dealloc__(self):
         if self.bound:
@@ -137,7 +133,10 @@ cdef class _Matrix:
 
 
 cdef class Sampled:
-    """Weights of a stream, of `shape` and float32 or float64, drawn while they are packed. law, dtype: rows of the tables in winit._kernels."""
+    """Weights of a stream, of `shape` and float32 or float64, drawn while they are packed.
+
+    law, dtype: rows of the tables in winit._kernels; key, params: as of Fill.
+    """
 
     cdef winit_sampled spec
     cdef bint transposed
@@ -161,8 +160,8 @@ cdef class Sampled:
 cdef class Gradient:
     """grad * f', of batch x out, multiplied while it is packed.
 
-    kept: what winit_kept says of the activation, contiguous, or None. sums: float64 of (batch + 63) // 64 x out for the
-    sums over each 64 rows, or None.
+    kept: what winit_kept says of the activation, any strides, bits contiguous; or None. sums: float64 of
+    (batch + 63) // 64 x out for the sums over each 64 rows, or None.
     """
 
     cdef winit_gradient spec
@@ -222,11 +221,11 @@ cdef class Gradient:
 
 
 cdef class Product:
-    """C = A B (with subtract, C - A B), and what the dense pass does with it while it is in the cache.
+    """C = A B, and what the dense pass does with it while it is in the cache.
 
     c: a writable matrix. threads: how many may call run at once. epilogue, where activation is not None: C becomes
-    f(C + bias); kept is filled as backward needs it, moments (batch x groups x 2, groups of 64 units) with sums of y and
-    of squares about their mean, and zeros and saturations counted where |f'| < saturated.
+    f(C + bias); kept is filled as backward needs it, moments (batch x groups x 2, groups of 64 units) with sums of y
+    and of squares about their mean, and zeros and saturations counted where |f'| < saturated.
     """
 
     cdef winit_product spec
@@ -237,10 +236,9 @@ cdef class Product:
     cdef _Matrix moments, bias
     cdef readonly int64_t tasks
     cdef readonly int threads
-    cdef readonly size_t scratch
     cdef bint begun
 
-    def __cinit__(self, str isa, a, b, c, int threads, *, bint subtract=False, activation=None, double param=0.0,
+    def __cinit__(self, str isa, a, b, c, int threads, *, activation=None, double param=0.0,
                   bias=None, kept=None, moments=None, double saturated=0.0):
         cdef const winit_dense_table *table = dense_table_named(isa)
         memset(&self.spec, 0, sizeof(self.spec))
@@ -253,9 +251,8 @@ cdef class Product:
         self.a = self._operand(table, a, &self.spec.a)
         self.b = self._operand(table, b, &self.spec.b)
         self.spec.k = a.shape[1]
-        if a.shape[0] != self.spec.m or b.shape[0] != self.spec.k or b.shape[1] != self.spec.n or 0 in c.shape or not self.spec.k:
+        if (a.shape[0], b.shape[0], b.shape[1]) != (self.spec.m, self.spec.k, self.spec.n) or 0 in (*c.shape, *a.shape):
             raise ValueError(f"no product of {a.shape} and {b.shape} into {c.shape}")
-        self.spec.subtract = subtract
         self.spec.streaming = self.spec.m * self.spec.n * self.c.view.itemsize >= STREAM_BYTES
         self.spec.threads = self.threads = threads
         if activation is not None:
@@ -282,7 +279,6 @@ cdef class Product:
             raise MemoryError("no memory for the packed blocks of a matrix product")
         self.begun = True
         self.tasks = self.spec.tasks
-        self.scratch = self.spec.slab_bytes * self.spec.buffers + self.spec.work_bytes * threads
 
     cdef object _operand(self, const winit_dense_table *table, given, winit_matrix *to):
         cdef int type = <int> self.spec.type

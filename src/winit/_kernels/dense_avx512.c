@@ -4,8 +4,6 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define WINIT_AVX512
 #define WINIT_ISA_NAME "avx512"
-#include <math.h>
-#include <string.h>
 
 #include <immintrin.h>
 #if defined(__clang__)
@@ -13,24 +11,7 @@
 #else
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma,prefer-vector-width=512")
 #endif
-#define WINIT_BITS 32
-#include "dense.h"
-enum { ROWS_F32 = MR, COLUMNS_F32 = NR };
-#undef WINIT_BITS
-#define WINIT_BITS 64
-#include "dense.h"
-enum { ROWS_F64 = MR, COLUMNS_F64 = NR };
-
-static const winit_dense_table table = {
-    WINIT_ISA_NAME,
-    {run_f32, run_f64},
-    {activate_f32, activate_f64},
-    {derive_f32, derive_f64},
-    {make_gradient_f32, make_gradient_f64},
-    {make_sampled_f32, make_sampled_f64},
-    {ROWS_F32, ROWS_F64},
-    {COLUMNS_F32, COLUMNS_F64},
-};
+#include "dense_types.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -12,7 +12,12 @@
 
 #include "sample_table.h"
 
-enum { WINIT_KC = 384 }; /* block of k: part of the definition of a product's bits, so that changing it changes them */
+enum {
+    WINIT_KC = 384,           /* block of k: part of the definition of a product's bits, which changing it changes */
+    WINIT_PIECE = 64,         /* rows of a slab packed by one task, and rows to one partial sum of the bias gradient */
+    WINIT_GROUP = 64,         /* units of a row to one entry of the statistics */
+    WINIT_BLOCK_COLUMNS = 256 /* columns of C at most in one task; a multiple of WINIT_GROUP */
+};
 
 enum winit_real { WINIT_REAL_F32, WINIT_REAL_F64, WINIT_REALS };
 
@@ -65,7 +70,7 @@ typedef struct {
     double param;
     const void *kept;                /* batch x out, as winit_kept says; bits: (out + 7) / 8 contiguous bytes a row */
     ptrdiff_t kept_row, kept_column; /* strides, elements, or bytes */
-    double *sums;       /* OUT per 64 rows and unit, the sum of this gradient; NULL where nobody asks */
+    double *sums; /* OUT per WINIT_PIECE rows and unit, the sum of this gradient; NULL where nobody asks */
     ptrdiff_t out;
 } winit_gradient;
 
@@ -76,8 +81,8 @@ typedef struct {
     const void *bias;        /* contiguous, or NULL */
     void *kept;              /* bits or inputs, contiguous; NULL for the others */
     ptrdiff_t kept_row;
-    double *moments; /* OUT batch x ((out + 63) / 64) x 2: of each 64 of a row's y, their sum and the sum of squares
-                      * about their mean; NULL without statistics */
+    double *moments; /* OUT batch x groups x 2: of each group of a row's y, their sum and the sum of squares about
+                      * their mean; NULL without statistics */
     ptrdiff_t groups;
     _Atomic int64_t zeros, saturations;
 } winit_epilogue;
@@ -88,7 +93,6 @@ typedef struct {
     winit_matrix a, b;
     char *c;
     ptrdiff_t c_row, c_column; /* strides, elements */
-    int subtract;              /* C becomes C - A B rather than A B */
     int streaming;             /* C is larger than the cache and read by nobody soon: store past it where that can be */
     winit_epilogue *epilogue;  /* or NULL */
     int threads;
@@ -116,7 +120,7 @@ typedef struct winit_dense_table {
     winit_activate_fn *activate[WINIT_REALS];
     winit_derive_fn *derive[WINIT_REALS];
     winit_make_fn *make_gradient[WINIT_REALS], *make_sampled[WINIT_REALS];
-    ptrdiff_t tile_rows[WINIT_REALS], tile_columns[WINIT_REALS];
+    ptrdiff_t tile_rows;
 } winit_dense_table;
 
 const winit_dense_table *winit_dense_table_plain(void);

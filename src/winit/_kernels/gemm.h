@@ -10,8 +10,7 @@
  * e) block         a block of columns of B times all tiles of a slab of A; dense.h cuts products into these
  *
  * Blocking, float32: MR 14 x NR 32 with AVX-512 (28 sums, 14 broadcasts and 2 loads for 28 multiply-adds), 6 x 16 with
- * AVX2, 4 x 8 with neither. A panel of B (32 KB) is used by all tiles of a slab of A that lies in the second-level
- * cache; docs/design.md has the measurements. */
+ * AVX2, 4 x 8 with neither. docs/dense.md has the measurements. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -33,7 +32,8 @@
 #define WINIT_PASTE_(a, b) a##b
 #define WINIT_PASTE(a, b) WINIT_PASTE_(a, b)
 
-#if defined(WINIT_AVX512) || defined(WINIT_AVX2) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+#if defined(WINIT_AVX512) || defined(WINIT_AVX2) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) ||                  \
+    defined(__aarch64__)
 #define WINIT_HAS_FMA 1
 #else
 #define WINIT_HAS_FMA 0
@@ -150,16 +150,10 @@ WINIT_GEMM_INLINE T(vec) T(vec_fma)(real a, T(vec) b, T(vec) acc)
 
 #if defined(__GNUC__)
 WINIT_GEMM_INLINE T(vec) T(vec_add)(T(vec) a, T(vec) b) { return a + b; }
-WINIT_GEMM_INLINE T(vec) T(vec_subtract)(T(vec) a, T(vec) b) { return a - b; }
 #else
 WINIT_GEMM_INLINE T(vec) T(vec_add)(T(vec) a, T(vec) b)
 {
     for (int i = 0; i < LANES; i++) a.lane[i] += b.lane[i];
-    return a;
-}
-WINIT_GEMM_INLINE T(vec) T(vec_subtract)(T(vec) a, T(vec) b)
-{
-    for (int i = 0; i < LANES; i++) a.lane[i] -= b.lane[i];
     return a;
 }
 #endif
@@ -172,7 +166,7 @@ typedef struct {
 /* ---- b) packing ------------------------------------------------------------------------------------------------- */
 
 /* m rows are cut into the fewest tiles of at most MR rows, heights differing by one at most: tile t starts at row
- * winit_tile_start(m, t). In a slab it starts at kc times that. */
+ * tile_start(m, t), and in a packed slab at kc times that. */
 WINIT_GEMM_INLINE ptrdiff_t T(tile_count)(ptrdiff_t m) { return (m + MR - 1) / MR; }
 
 WINIT_GEMM_INLINE ptrdiff_t T(tile_start)(ptrdiff_t m, ptrdiff_t t)
@@ -233,8 +227,10 @@ WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, f
     }
     WINIT_UNROLL
     for (int i = 0; i < 4; i++) { /* r[4q + i]: column 4 lane + i of rows 4q .. 4q + 3 */
-        const __m512 low01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), low23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
-        const __m512 high01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xDD), high23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xDD);
+        const __m512 low01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88);
+        const __m512 low23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
+        const __m512 high01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xDD);
+        const __m512 high23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xDD);
         _mm512_storeu_ps(to + (0 + i) * NR, _mm512_shuffle_f32x4(low01, low23, 0x88));
         _mm512_storeu_ps(to + (8 + i) * NR, _mm512_shuffle_f32x4(low01, low23, 0xDD));
         _mm512_storeu_ps(to + (4 + i) * NR, _mm512_shuffle_f32x4(high01, high23, 0x88));
@@ -271,22 +267,14 @@ WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, f
 #define WINIT_TRANSPOSE_LANES 0
 #endif
 
-/* A panel: kc rows of n columns of B, filled up with zeros to NR. */
+/* A panel: kc rows of n columns of B, filled up with zeros to NR. Whole panels whose rows run on are packed by the
+ * micro-kernel instead. */
 WINIT_GEMM_INLINE void T(pack_b)(T(view) b, ptrdiff_t kc, ptrdiff_t n, real *panel)
 {
     ptrdiff_t done = 0; /* rows of the panel */
-    if (b.column == 1 && n == NR) {
-        for (; done < kc; done++) {
-            WINIT_UNROLL
-            for (int v = 0; v < NV; v++) {
-                T(store)(panel + done * NR + v * LANES, T(load)(b.data + done * b.row + v * LANES));
-            }
-        }
-        return;
-    }
 #if WINIT_TRANSPOSE_LANES
     if (b.row == 1 && n == NR) {
-        /* Blocks start where the rows' lines do, as far as they can; the first and the last overlap their neighbours. */
+        /* Blocks start where cache lines do, as far as they can; the first and the last overlap their neighbours. */
         const ptrdiff_t head = (ptrdiff_t)((0 - (uintptr_t)b.data) / sizeof(real) % LANES);
         for (ptrdiff_t k = 0; kc >= LANES && done < kc; k = k == 0 && head > 0 ? head : k + LANES) {
             if (k > kc - LANES) k = kc - LANES;
@@ -368,7 +356,6 @@ WINIT_GEMM_INLINE void T(micro)(const int height, const int packing, ptrdiff_t k
 enum winit_tile_mode {
     WINIT_TILE_STORE,  /* C = sums */
     WINIT_TILE_ADD,    /* C = C + sums */
-    WINIT_TILE_TAKE,   /* C = C - sums */
     WINIT_TILE_STREAM, /* C = sums, past the cache: whole aligned lines that nobody reads soon */
 };
 #endif
@@ -386,7 +373,7 @@ WINIT_GEMM_NOINLINE void T(scatter)(const T(tile_out) *c, int height, const real
         for (ptrdiff_t j = 0; j < c->columns; j++) {
             real *to = c->data + r * c->row + j * c->column;
             const real sum = sums[r * NR + j];
-            *to = c->mode == WINIT_TILE_ADD ? *to + sum : c->mode == WINIT_TILE_TAKE ? *to - sum : sum;
+            *to = c->mode == WINIT_TILE_ADD ? *to + sum : sum;
         }
     }
 }
@@ -415,8 +402,6 @@ WINIT_GEMM_INLINE void T(tile)(const int height, const int packing, ptrdiff_t kc
     }
     if (c->mode == WINIT_TILE_ADD) {
         WINIT_TILE_EMIT(T(store)(to + v * LANES, T(vec_add)(T(load)(to + v * LANES), sums[r][v])))
-    } else if (c->mode == WINIT_TILE_TAKE) {
-        WINIT_TILE_EMIT(T(store)(to + v * LANES, T(vec_subtract)(T(load)(to + v * LANES), sums[r][v])))
 #if defined(VEC_STREAM)
     } else if (c->mode == WINIT_TILE_STREAM) {
         WINIT_TILE_EMIT(VEC_STREAM(to + v * LANES, sums[r][v]))
@@ -427,16 +412,16 @@ WINIT_GEMM_INLINE void T(tile)(const int height, const int packing, ptrdiff_t kc
 #undef WINIT_TILE_EMIT
 }
 
-typedef void T(tile_fn)(ptrdiff_t kc, const real *a, const real *b, ptrdiff_t b_row, real *panel,
-                        winit_ahead *ahead, const T(tile_out) *c);
+typedef void T(tile_fn)(ptrdiff_t kc, const real *a, const real *b, ptrdiff_t b_row, real *panel, winit_ahead *ahead,
+                        const T(tile_out) *c);
 #define WINIT_TILE_FN(height)                                                                                          \
     WINIT_GEMM_NOINLINE void T(tile_##height)(ptrdiff_t kc, const real *a, const real *b, ptrdiff_t b_row,             \
-                                              real *panel, winit_ahead *ahead, const T(tile_out) *c)             \
+                                              real *panel, winit_ahead *ahead, const T(tile_out) *c)                   \
     {                                                                                                                  \
         T(tile)(height, 0, kc, a, b, b_row, panel, ahead, c);                                                          \
     }                                                                                                                  \
     WINIT_GEMM_NOINLINE void T(packing_tile_##height)(ptrdiff_t kc, const real *a, const real *b, ptrdiff_t b_row,     \
-                                                      real *panel, winit_ahead *ahead, const T(tile_out) *c)     \
+                                                      real *panel, winit_ahead *ahead, const T(tile_out) *c)           \
     {                                                                                                                  \
         T(tile)(height, 1, kc, a, b, b_row, panel, ahead, c);                                                          \
     }
@@ -482,7 +467,8 @@ static T(tile_fn) *const T(tiles)[2][MR + 1] = {WINIT_TILES(tile_), WINIT_TILES(
  * NULL, is called with each tile's rows when they are done. */
 WINIT_GEMM_INLINE void T(multiply_block)(ptrdiff_t m, ptrdiff_t first, ptrdiff_t last, ptrdiff_t kc, const real *slab,
                                          T(view) b, ptrdiff_t columns, real *panels, winit_ahead ahead, T(tile_out) c,
-                                         void (*after)(const void *, ptrdiff_t row, ptrdiff_t rows), const void *context)
+                                         void (*after)(const void *context, ptrdiff_t row, ptrdiff_t rows),
+                                         const void *context)
 {
     real *const origin = c.data;
     const ptrdiff_t calls = (last - first) * ((columns + NR - 1) / NR);
@@ -500,9 +486,9 @@ WINIT_GEMM_INLINE void T(multiply_block)(ptrdiff_t m, ptrdiff_t first, ptrdiff_t
                 continue;
             }
             if (t == first) T(pack_b)(at, kc, c.columns, panel);
-            if (t == first && b.row == 1 && j + 2 * NR <= columns) { /* the next panel, from wherever `ahead` brought it */
+            if (t == first && b.row == 1 && j + 2 * NR <= columns) { /* the next panel, from where `ahead` brought it */
                 winit_ahead following = {(const char *)(at.data + NR * b.column), b.column * (ptrdiff_t)sizeof(real),
-                                    (kc * (ptrdiff_t)sizeof(real) + 127) / 128, 0, kc};
+                                         (kc * (ptrdiff_t)sizeof(real) + 127) / 128, 0, kc};
                 T(tiles)[0][height](kc, a, panel, NR, panel, &following, &c);
             } else {
                 T(tiles)[0][height](kc, a, panel, NR, panel, &ahead, &c);

@@ -2,7 +2,7 @@
 
 a) bits      floats as integers and back
 b) points    Philox and the transforms of approx.h, one element, pair or block
-c) values    a law over whole blocks of the stream, one loop each, which LLVM vectorises
+c) values    a law over whole blocks of the stream, one loop each
 d) emit      values to their destination: rounded, strided, added
 e) Fill      boxes to runs, in one call without the GIL
 f) dense     NumPy's matmul, with what precedes and follows it fused into one sweep each
@@ -43,8 +43,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """Compile without the GIL, keeping the result on disk where there is a place for it.
 
-    The cache is keyed by processor, and by the time and size of this file. What it takes from other files are the
-    coefficients, and those are frozen with the stream.
+    The cache is keyed by processor, and by the time and size of this file. What it takes from other files are
+    constants: the coefficients, frozen with the stream, and those of selu and gelu_tanh.
     """
     try:
         return njit(nogil=True, cache=True)(function)
@@ -60,7 +60,7 @@ def point(function: Function) -> Function:
 # ---- a) bits
 
 
-def _cast(source: Any, target: Any, width: int) -> Any:
+def _cast(source: Any, target: Any) -> Any:
     def typed(typing_context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.bitcast(arguments[0], context.get_value_type(target))
@@ -70,8 +70,8 @@ def _cast(source: Any, target: Any, width: int) -> Any:
     return intrinsic(typed)
 
 
-bits_f32, float_f32 = _cast(types.float32, types.uint32, 32), _cast(types.uint32, types.float32, 32)
-bits_f64, float_f64 = _cast(types.float64, types.uint64, 64), _cast(types.uint64, types.float64, 64)
+bits_f32, float_f32 = _cast(types.float32, types.uint32), _cast(types.uint32, types.float32)
+bits_f64, float_f64 = _cast(types.float64, types.uint64), _cast(types.uint64, types.float64)
 
 
 @intrinsic
@@ -302,7 +302,6 @@ def values_f32(law, k0, k1, block, blocks, v, p):
         below, above, step, threshold = F32(p[4]), F32(p[5]), F32(p[6]), U32(p[7])
         for i in range(blocks):
             w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            v[4 * i] = F32(U32(w0 >> U64(8)))
             z0 = truncated_point(U32(w0 >> U64(8)), low, high, below, above, step, threshold)
             z1 = truncated_point(U32(w1 >> U64(8)), low, high, below, above, step, threshold)
             z2 = truncated_point(U32(w2 >> U64(8)), low, high, below, above, step, threshold)

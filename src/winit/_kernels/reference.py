@@ -322,7 +322,6 @@ class Product:
         c: np.ndarray,
         threads: int,
         *,
-        subtract: bool = False,
         activation: int | None = None,
         param: float = 0.0,
         bias: np.ndarray | None = None,
@@ -330,7 +329,7 @@ class Product:
         moments: np.ndarray | None = None,
         saturated: float = 0.0,
     ) -> None:
-        self.a, self.b, self.c, self.subtract, self.threads = a, b, c, subtract, 1
+        self.a, self.b, self.c, self.threads = a, b, c, 1
         self.row = None if activation is None else ROWS[activation]
         self.param, self.bias, self.kept, self.moments, self.saturated = param, bias, kept, moments, saturated
         self.left, self.zeros, self.saturations = 1, 0, 0
@@ -348,7 +347,7 @@ class Product:
         c, row = self.c, self.row
         product = np.matmul(a, b)
         if row is None:
-            c[...] = c - product if self.subtract else product
+            c[...] = product
             return
         z = product if self.bias is None else product + self.bias
         wide = z.astype(F64)
