@@ -27,6 +27,9 @@ from winit.schemes import (
     literal,
     normal,
     ones,
+    sparse,
+    sparse_columns,
+    sparse_rows,
     truncated_normal,
     uniform,
     variance_scaling,
@@ -38,6 +41,7 @@ from winit.shapes import Axes, fans
 
 if TYPE_CHECKING:
     from winit.dense import Virtual, dense_backward, dense_forward
+    from winit.connections import draw_sparse
     from winit.plan import Param, Plan
 
 __version__ = "0.1.0"
@@ -55,6 +59,7 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "draw",
+    "draw_sparse",
     "engines",
     "fans",
     "fill",
@@ -70,6 +75,9 @@ __all__ = [
     "literal",
     "normal",
     "ones",
+    "sparse",
+    "sparse_columns",
+    "sparse_rows",
     "truncated_normal",
     "uniform",
     "use_engine",
@@ -88,6 +96,7 @@ _LATER = {
     "Virtual": "dense",
     "dense_backward": "dense",
     "dense_forward": "dense",
+    "draw_sparse": "connections",
 }
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from winit import _kernels
 from winit.activations import BIT, INPUT, OUTPUT, Activation
 from winit.activations import activation as as_activation
-from winit.fill import check_scheme, draw, overlaps_itself, resolve
+from winit.fill import check_scheme, draw, law_code, overlaps_itself, resolve
 from winit.keys import stream_key
+from winit.laws import Sparse
 from winit.record import Record
 from winit.schemes.base import Scheme
 from winit.schemes.constant import literal
@@ -77,7 +78,8 @@ class Virtual(Record):
             raise ValueError(f"Virtual weights have 2 axes, not shape {shape}")
         _check_layout(layout)
         stream_key(seed, name)
-        scheme.law(shape, layout)
+        if isinstance(scheme.law(shape, layout), Sparse):
+            raise TypeError(f"Virtual weights have independent elements, and those of {scheme!r} are not")
         self._set(scheme, shape, operator.index(seed), name, layout)
 
     def draw(self, dtype: Any = "float32", threads: int | None = None) -> np.ndarray:
@@ -242,9 +244,9 @@ def _weight(
     flip = (layout == "oi") != transposed
     if isinstance(weight, np.ndarray):
         return weight.T if flip else weight
-    code, params, _ = resolve(weight.scheme, weight.shape, weight.layout, dtype.name, False)
+    law, params, _ = resolve(weight.scheme, weight.shape, weight.layout, dtype.name, False)
     key = stream_key(weight.seed, weight.name)
-    return engine.Sampled(isa, code, _kernels.DTYPES.index(dtype.name), key, params, weight.shape, flip)
+    return engine.Sampled(isa, law_code(law), _kernels.DTYPES.index(dtype.name), key, params, weight.shape, flip)
 
 
 def _reduce_stats(moments: np.ndarray, product: Any, units: int) -> Stats:

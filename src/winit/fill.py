@@ -11,7 +11,7 @@ import numpy as np
 
 from winit import _kernels
 from winit.keys import stream_key
-from winit.laws import LARGEST, Constant, arithmetic, real
+from winit.laws import LARGEST, Constant, Law, Sparse, arithmetic, real
 from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
 from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
@@ -26,7 +26,7 @@ INLINE = 1 << 18
 
 _CODES = {name: code for code, name in enumerate(_kernels.DTYPES)}
 HALVES = ("float16", "bfloat16")
-_LAW_CODES = {"Constant": 0, "Uniform": 1, "Normal": 2, "TruncatedNormal": 3}
+_LAW_CODES = {"Constant": 0, "Uniform": 1, "Normal": 2, "TruncatedNormal": 3}  # of elements on their own
 _WORD = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.uint16)}
 _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
 
@@ -83,11 +83,16 @@ def _name_of(dtype: np.dtype) -> str:
 # ---- binding
 
 
+def law_code(law: Law) -> int:
+    """Return the kernels' number of a law of independent elements."""
+    return _LAW_CODES[type(law).__name__]
+
+
 @lru_cache(maxsize=4096)
 def resolve(
     scheme: Scheme, shape: Shape, layout: Layout, dtype: str, adding: bool
-) -> tuple[int, tuple[float, ...], Shape]:
-    """Law code, kernel parameters and row-major steps of a whole tensor."""
+) -> tuple[Law, tuple[float, ...], Shape]:
+    """Law, kernel parameters and row-major steps of a whole tensor."""
     if isinstance(layout, Axes):
         fans(shape, layout)  # axes that the shape does not have are wrong for every scheme
     with _kernels.default_float_mode():
@@ -95,7 +100,7 @@ def resolve(
         params = law.params(dtype)
         if adding and dtype in HALVES:  # what is added is the value before it is rounded to the type
             params = law.params("float32")
-    return _LAW_CODES[type(law).__name__], params, locate(shape, None)[2]
+    return law, params, locate(shape, None)[2]
 
 
 @lru_cache(maxsize=64)
@@ -209,7 +214,7 @@ def bind(
             if box is not None:
                 values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
         return _Copy(out, dtype, values, scale)
-    code, params, steps = resolve(scheme, shape, layout, dtype, scale is not None)
+    law, params, steps = resolve(scheme, shape, layout, dtype, scale is not None)
     if out.size == 0:
         return _Empty()
     start = 0
@@ -218,6 +223,12 @@ def bind(
     _, engine, isa = _kernels.in_use()
     word = _WORD.get(dtype)
     dest = out if word is None else out.view(word)
+    if isinstance(law, Sparse):
+        begin = (
+            box.start if isinstance(box, range) else tuple(part.start or 0 for part in box or (slice(0),) * len(shape))
+        )
+        return engine.Sparse(isa, _CODES[dtype], key, params, shape, law.units, law.keep, dest, begin, scale)
+    code = law_code(law)
     return engine.Fill(isa, code, _CODES[dtype], key, params, dest, start, steps, scale)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Law",
     "Moments",
     "Normal",
+    "Sparse",
     "TruncatedNormal",
     "Uniform",
     "arithmetic",
@@ -334,4 +335,37 @@ def _truncated_moments(low: float, high: float) -> tuple[float, float]:
         return float(shift), float(max(variance, Decimal(0)).sqrt())
 
 
-Law = Constant | Uniform | Normal | TruncatedNormal
+class Sparse(Record):
+    """mean + std z at `keep` distinct inputs of each unit, uniformly chosen; 0 at the others.
+
+    units: of each axis of the shape, whether it counts units rather than the inputs of one.
+    """
+
+    __slots__ = ("keep", "mean", "shape", "std", "units")
+    mean: float
+    std: float
+    keep: int
+    shape: tuple[int, ...]
+    units: tuple[bool, ...]
+
+    def __init__(self, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]) -> None:
+        self._set(mean, std, keep, shape, units)
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs a unit could have."""
+        return math.prod(size for size, unit in zip(self.shape, self.units, strict=True) if not unit)
+
+    def params(self, dtype: str) -> tuple[float, ...]:
+        """The kernel's numbers: (mean, std)."""
+        return Normal(self.mean, self.std).params(dtype)
+
+    def moments(self) -> Moments:
+        share = self.keep / self.inputs if self.inputs else 0.0
+        mean = share * self.mean
+        variance = share * (self.std * self.std + self.mean * self.mean) - mean * mean
+        end = math.inf if self.keep else 0.0
+        return Moments(mean, math.sqrt(max(variance, 0.0)), -end, end)
+
+
+Law = Constant | Uniform | Normal | TruncatedNormal | Sparse

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 
 from winit.record import Record
 
-__all__ = ["Axes", "Box", "Layout", "Shape", "check_layout", "check_shape", "fans", "locate"]
+__all__ = ["Axes", "Box", "Layout", "Shape", "check_layout", "check_shape", "fans", "locate", "unit_axes"]
 
 Shape = tuple[int, ...]
 Box = tuple[slice, ...] | range
@@ -157,8 +157,8 @@ def fans(shape: int | Sequence[int], layout: Layout = "oi") -> tuple[int, int]:
     return _fans(check_shape(shape), layout)
 
 
-@lru_cache(maxsize=4096)
-def _fans(shape: Shape, layout: Layout) -> tuple[int, int]:
+def _roles(shape: Shape, layout: Layout) -> tuple[Axes, set[int], set[int], set[int]]:
+    """The axes of a layout, and which of a shape's are in_, out and batch, counted from 0."""
     if isinstance(layout, Axes):
         axes = layout
     elif len(shape) < 2:
@@ -182,6 +182,12 @@ def _fans(shape: Shape, layout: Layout) -> tuple[int, int]:
     ins, outs, batch = positions(axes.in_, "in_"), positions(axes.out, "out"), positions(axes.batch, "batch")
     if batch & (ins | outs):
         raise ValueError(f"batch axes {sorted(batch & (ins | outs))} are also in_ or out axes")
+    return axes, ins, outs, batch
+
+
+@lru_cache(maxsize=4096)
+def _fans(shape: Shape, layout: Layout) -> tuple[int, int]:
+    axes, ins, outs, batch = _roles(shape, layout)
     fan_in = prod(size for axis, size in enumerate(shape) if axis not in outs | batch)
     fan_out = prod(size for axis, size in enumerate(shape) if axis not in ins | batch)
     channels = prod(shape[axis] for axis in outs)
@@ -191,6 +197,24 @@ def _fans(shape: Shape, layout: Layout) -> tuple[int, int]:
         fan_out = _share(fan_out, axes.groups, "groups", "out", channels)
         channels //= axes.groups
     return fan_in, _share(fan_out, axes.splits, "splits", "out", channels)
+
+
+def unit_axes(shape: Shape, layout: Layout) -> tuple[bool, ...]:
+    """Tell of each axis whether it counts output units (out and batch axes) rather than the inputs of a unit.
+
+    ValueError where the groups of a convolution lie along its inputs: a unit's inputs are then no box.
+
+    >>> unit_axes((64, 3, 7, 7), "oi")
+    (True, False, False, False)
+
+    """
+    check_layout(layout)
+    axes, ins, outs, batch = _roles(shape, layout)
+    if axes.groups > 1 and 0 in ins:
+        raise ValueError(
+            f"sparse connections need the channels of all groups along out, not along in_ as in {layout!r}"
+        )
+    return tuple(axis in outs | batch for axis in range(len(shape)))
 
 
 def _share(fan: int, parts: int, what: str, role: str, channels: int) -> int:

@@ -32,7 +32,7 @@ from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import default_float_mode, reference
 from winit.activations import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
 
-__all__ = ["Fill", "Gradient", "Product", "Sampled", "activate", "words"]
+__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "words"]
 
 F32, F64, I32, I64, U16, U32, U64 = np.float32, np.float64, np.int32, np.int64, np.uint16, np.uint32, np.uint64
 CHUNK = 2048  # values in the first-level cache between transform and destination
@@ -651,6 +651,9 @@ def derive(g, grad, code, p, bits, kept, sums):
                 if r % 64 == 0:
                     sums[r // 64, j] = 0.0
                 sums[r // 64, j] += F64(value)
+
+
+Sparse = reference.Sparse  # positions and values at scattered indices in NumPy; the bits are the same
 
 
 class Sampled(reference.Sampled):

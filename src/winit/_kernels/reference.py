@@ -14,7 +14,7 @@ from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import default_float_mode
 from winit.activations import BIT, TABLE, Activation
 
-__all__ = ["Fill", "Gradient", "Product", "Sampled", "activate", "values", "words"]
+__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "values", "words"]
 
 CHUNK = 1 << 16  # indices at a time
 
@@ -381,3 +381,88 @@ def activate(isa: str, activation: int, param: float, src: Any, dest: Any, wide:
         number = slope_number(activation, param, kind) if derive else param
         result = function(given.astype(F64), number).astype(kind)
         to[...] = to * result if derive else result
+
+
+# ---- sparse connections
+
+
+class Sparse:
+    """Sparse connections of one stream, bound to one destination; see winit._kernels.sample.Sparse."""
+
+    def __init__(
+        self,
+        isa: str,
+        dtype: int,
+        key: tuple[int, int],
+        params: tuple[float, ...],
+        shape: tuple[int, ...],
+        units: tuple[bool, ...],
+        keep: int,
+        dest: np.ndarray | None = None,
+        begin: tuple[int, ...] | int | None = None,
+        scale: float | None = None,
+    ) -> None:
+        self.dtype, self.key, self.params, self.shape, self.keep = dtype, key, params, shape, keep
+        self.axes = [[axis for axis, unit in enumerate(units) if unit == kind] for kind in (True, False)]
+        self.extents = [tuple(shape[axis] for axis in axes) for axes in self.axes]
+        self.dest, self.begin, self.scale = dest, begin, scale
+        self.size = 0 if dest is None else dest.size
+
+    def picks(self, unit: np.ndarray) -> np.ndarray:
+        """The inputs of some units, (keep, units), in the order in which Floyd's method finds them."""
+        inputs = int(np.prod(self.extents[1], dtype=np.int64))
+        found = np.full((self.keep, unit.size), -1, np.int64)
+        for i in range(self.keep):
+            j = inputs - self.keep + i
+            word = word_at(self.key, 1, unit.astype(U64) * U64(self.keep) + U64(i)).astype(U64)
+            t = (word * U64(j + 1) >> U64(32)).astype(np.int64)
+            found[i] = np.where((found[:i] == t).any(0), j, t)
+        return found
+
+    def at(self, flat: np.ndarray) -> np.ndarray:
+        """The values at flat indices, before they are rounded to the type."""
+        return values(2, self.key, self.params, flat.astype(U64), F64 if self.dtype == 1 else F32)
+
+    def run(self, lo: int, hi: int) -> None:
+        """Fill positions lo..hi of the destination: zeros, and the connections among them."""
+        dest, to_half = self.dest, ROUND.get(self.dtype, (None, None))
+        assert dest is not None
+        if lo == hi:
+            return
+        with default_float_mode(), np.errstate(all="ignore"):
+            if self.scale is None:
+                dest[np.unravel_index(np.arange(lo, hi), dest.shape)] = 0
+            unit = np.arange(int(np.prod(self.extents[0], dtype=np.int64)))
+            picks = self.picks(unit)
+            where: list[Any] = [None] * len(self.shape)
+            for axes, extents, index in zip(
+                self.axes, self.extents, (np.broadcast_to(unit, picks.shape), picks), strict=True
+            ):
+                for axis, part in zip(axes, np.unravel_index(index.ravel(), extents) if extents else (), strict=True):
+                    where[axis] = part
+            flat = np.ravel_multi_index(where, self.shape)
+            if isinstance(self.begin, tuple):
+                local = [part - first for part, first in zip(where, self.begin, strict=True)]
+            else:
+                local = [flat - self.begin]
+            inside = np.ones(flat.shape, bool)
+            for part, extent in zip(local, dest.shape, strict=True):
+                inside &= (part >= 0) & (part < extent)
+            local, flat = [part[inside] for part in local], flat[inside]
+            position = np.ravel_multi_index(local, dest.shape)
+            inside = (position >= lo) & (position < hi)
+            place, value = tuple(part[inside] for part in local), self.at(flat[inside])
+            if self.scale is not None:
+                wide = dest[place] if to_half[1] is None else to_half[1](dest[place])
+                value = wide + value.dtype.type(self.scale) * value
+            dest[place] = value if to_half[0] is None else to_half[0](value)
+
+    def rows(self, first: int, last: int, unit_step: int, input_step: int, inputs: np.ndarray, to: np.ndarray) -> None:
+        """Write the inputs of units first..last, ascending, and the values there."""
+        unit = np.arange(first, last)
+        picks = np.sort(self.picks(unit), axis=0).T
+        with default_float_mode():
+            value = self.at((unit[:, None] * unit_step + picks * input_step).ravel())
+        inputs[...] = picks.ravel()
+        to_half = ROUND.get(self.dtype, (None, None))[0]
+        to[...] = value if to_half is None else to_half(value)

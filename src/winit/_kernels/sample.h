@@ -559,6 +559,8 @@ WINIT_NOINLINE void work_constant_f64(FILL_ARGUMENTS)
 
 KERNEL(constant, f64)
 
+#include "scattered.h"
+
 static const winit_table table = {
     WINIT_ISA_NAME,
     {{fill_constant_f32, fill_constant_f64, fill_constant_f16, fill_constant_bf16},
@@ -566,4 +568,5 @@ static const winit_table table = {
      {fill_normal_f32, fill_normal_f64, fill_normal_f16, fill_normal_bf16},
      {fill_truncated_f32, fill_truncated_f64, fill_truncated_f16, fill_truncated_bf16}},
     words_range,
+    normals_at,
 };

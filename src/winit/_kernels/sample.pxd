@@ -16,9 +16,13 @@ cdef extern from "sample_table.h" nogil:
         winit_key, uint64_t, uint64_t, char *, Py_ssize_t, const double *, winit_mode, double
     ) noexcept nogil
     ctypedef void winit_words_fn(winit_key, uint32_t, uint64_t, size_t, uint32_t *) noexcept nogil
+    ctypedef void winit_normals_at_fn(
+        winit_key, const uint64_t *, size_t, const double *, int, void *
+    ) noexcept nogil
     ctypedef struct winit_table:
         const char *name
         winit_fill_fn *fill[4][4]
         winit_words_fn *words
+        winit_normals_at_fn *normals_at
 
 cdef const winit_table *table_named(str isa) except NULL

@@ -6,13 +6,35 @@ A Fill is one law, one stream and one destination. Its positions 0, 1, ..., size
 row-major order; run(lo, hi) fills positions lo..hi and may be called for disjoint ranges from any threads at once.
 """
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint32_t, uint64_t
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "sample_table.h" nogil:
     const winit_table *winit_table_plain()
     const winit_table *winit_table_avx2()
     const winit_table *winit_table_avx512()
+
+cdef extern from "sparse.h" nogil:
+    ctypedef struct winit_sparse:
+        const winit_table *table
+        winit_key key
+        double params[2]
+        int dtype
+        bint adding
+        double scale
+        int axes
+        int64_t extent[64]
+        int64_t step[64]
+        int64_t begin[64]
+        int64_t size[64]
+        int64_t position[64]
+        Py_ssize_t stride[64]
+        bint unit[64]
+        int64_t inputs
+        int64_t keep
+        char *dest
+    int winit_sparse_write(const winit_sparse *, int64_t, int64_t)
+    int winit_sparse_rows(const winit_sparse *, int64_t, int64_t, int64_t, int64_t, int64_t *, void *)
 
 cdef extern from "float_mode.h" nogil:
     ctypedef unsigned long winit_float_mode
@@ -167,6 +189,115 @@ cdef class Fill:
                 dest -= where[axis] * self.stride[axis]
                 where[axis] = 0
                 axis -= 1
+
+
+cdef class Sparse:
+    """Sparse connections of one stream, bound to one destination.
+
+    dtype, key, dest, scale: as of Fill. params: mean and std. shape: the global tensor's; units: of each axis, whether
+    it counts units rather than inputs; keep: inputs of each unit. begin: where in the tensor the destination begins, by
+    axis; or the flat index at which a destination of one axis begins. dest None: for `rows` alone.
+    """
+
+    cdef winit_sparse spec
+    cdef Py_buffer view
+    cdef bint bound
+    cdef Fill clear
+    cdef int64_t first  # position of the destination's first element in the walk
+    cdef readonly Py_ssize_t size
+
+    def __cinit__(self, str isa, int dtype, tuple key, tuple params, tuple shape, tuple units, int64_t keep, dest=None,
+                  begin=None, scale=None):
+        cdef int axis, axes = len(shape)
+        cdef int64_t step = 1, position = 1
+        cdef bint flat = not isinstance(begin, tuple)
+        cdef list steps = []
+        if not 0 <= dtype < WINIT_DTYPES or axes > MAX_NDIM or len(units) != axes or len(params) != 2:
+            raise ValueError(f"no sparse kernel for dtype {dtype}, shape {shape}, units {units}")
+        self.spec.table = table_named(isa)
+        self.spec.key.k0, self.spec.key.k1 = key
+        self.spec.params[0], self.spec.params[1] = params
+        self.spec.dtype = dtype
+        self.spec.axes = axes
+        self.spec.keep = keep
+        self.spec.inputs = 1
+        for axis in range(axes - 1, -1, -1):
+            self.spec.extent[axis] = shape[axis]
+            self.spec.step[axis] = step
+            self.spec.unit[axis] = units[axis]
+            if not units[axis]:
+                self.spec.inputs *= shape[axis]
+            step *= <int64_t> shape[axis]
+        if not 0 <= keep <= self.spec.inputs:
+            raise ValueError(f"{keep} of {self.spec.inputs} inputs")
+        if dest is None:
+            return
+        PyObject_GetBuffer(dest, &self.view, PyBUF_STRIDES | PyBUF_WRITABLE)
+        self.bound = True
+        self.spec.dest = <char *> self.view.buf
+        self.size = 1
+        for axis in range(self.view.ndim - 1, -1, -1):
+            steps.append(self.size)
+            self.size *= self.view.shape[axis]
+        if self.view.ndim != (1 if flat else axes):
+            raise ValueError(f"a destination of {self.view.ndim} axes for a box of {1 if flat else axes}")
+        if flat:
+            self.first = begin
+        for axis in range(axes - 1, -1, -1):
+            if flat:
+                self.spec.begin[axis] = 0
+                self.spec.size[axis] = shape[axis]
+                self.spec.position[axis] = self.spec.step[axis]
+                self.spec.stride[axis] = self.spec.step[axis] * self.view.strides[0]
+            else:
+                self.spec.begin[axis] = begin[axis]
+                self.spec.size[axis] = self.view.shape[axis]
+                self.spec.position[axis] = position
+                self.spec.stride[axis] = self.view.strides[axis]
+                position *= self.view.shape[axis]
+        if flat:
+            self.spec.dest -= self.first * self.view.strides[0]
+        if scale is not None:
+            self.spec.adding = True
+            self.spec.scale = scale
+        else:
+            self.clear = Fill(isa, 0, dtype, key, (0.0,), dest, 0, tuple(steps[::-1]))
+
+    def __dealloc__(self):
+        if self.bound:
+            PyBuffer_Release(&self.view)
+
+    def run(self, Py_ssize_t lo, Py_ssize_t hi):
+        """Fill positions lo..hi of the destination: zeros, and the connections among them."""
+        cdef int failed
+        if not 0 <= lo <= hi <= self.size:
+            raise ValueError(f"range [{lo}, {hi}) outside [0, {self.size})")
+        with nogil:
+            if not self.spec.adding:
+                self.clear.run_nogil(lo, hi)
+            failed = winit_sparse_write(&self.spec, self.first + lo, self.first + hi)
+        if failed:
+            raise MemoryError("no memory for the inputs of a unit")
+
+    def rows(self, int64_t first, int64_t last, int64_t unit_step, int64_t input_step, int64_t[::1] inputs not None,
+             values):
+        """Write the inputs of units first..last, ascending, and the values there; element = unit and input by steps."""
+        cdef Py_buffer to
+        cdef int failed = 0
+        cdef Py_ssize_t size = 8 if self.spec.dtype == 1 else 4 if self.spec.dtype == 0 else 2
+        PyObject_GetBuffer(values, &to, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            if not 0 <= first <= last or inputs.shape[0] != (last - first) * self.spec.keep or (
+                to.len != inputs.shape[0] * size
+            ):
+                raise ValueError(f"no room for units {first} to {last}")
+            if inputs.shape[0] > 0:
+                with nogil:
+                    failed = winit_sparse_rows(&self.spec, first, last, unit_step, input_step, &inputs[0], to.buf)
+        finally:
+            PyBuffer_Release(&to)
+        if failed:
+            raise MemoryError("no memory for the inputs of a unit")
 
 
 cdef class DefaultFloatMode:

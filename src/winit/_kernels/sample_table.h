@@ -35,10 +35,17 @@ typedef void winit_fill_fn(winit_key key,        /* IN */
 /* Words lo, lo + 1, ... of the stream (key, tag) into dest. */
 typedef void winit_words_fn(winit_key key, uint32_t tag, uint64_t lo, size_t count, uint32_t *dest);
 
+/* mean + std z (params) at any elements of a normal tensor, up to WINIT_SCATTER of them: float32, or float64 where wide.
+ * flat has room for WINIT_SCATTER. */
+enum { WINIT_SCATTER = 256 };
+typedef void winit_normals_at_fn(winit_key key, const uint64_t *flat, size_t count, const double *params, int wide,
+                                 void *values);
+
 typedef struct winit_table {
     const char *name;
     winit_fill_fn *fill[WINIT_LAWS][WINIT_DTYPES];
     winit_words_fn *words;
+    winit_normals_at_fn *normals_at;
 } winit_table;
 
 /* Builds of this extension, best last; NULL where this processor or this build lacks it. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from winit.schemes import constant as _constant
 from winit.schemes import random as _random
+from winit.schemes import sparse as _sparse
 from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
 from winit.schemes.random import (
@@ -22,6 +23,7 @@ from winit.schemes.random import (
     xavier_normal,
     xavier_uniform,
 )
+from winit.schemes.sparse import sparse, sparse_columns, sparse_rows
 
 __all__ = [
     "Scheme",
@@ -38,6 +40,9 @@ __all__ = [
     "named",
     "normal",
     "ones",
+    "sparse",
+    "sparse_columns",
+    "sparse_rows",
     "truncated_normal",
     "uniform",
     "variance_scaling",
@@ -49,4 +54,4 @@ __all__ = [
 
 def named() -> dict[str, type[Scheme]]:
     """Return every public scheme by name, aliases included."""
-    return {name: getattr(module, name) for module in (_constant, _random) for name in module.__all__}
+    return {name: getattr(module, name) for module in (_constant, _random, _sparse) for name in module.__all__}

@@ -1,0 +1,94 @@
+"""Sparse connections as scipy.sparse arrays, without ever making the dense one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from winit import _kernels
+from winit.fill import check_scheme, dtype_name, numpy_dtype, resolve
+from winit.keys import stream_key
+from winit.laws import Sparse
+from winit.schemes.base import Scheme
+from winit.shapes import Layout, check_layout, check_shape
+
+__all__ = ["draw_sparse"]
+
+FORMATS = ("csr", "csc")
+
+
+def draw_sparse(
+    scheme: Scheme,
+    shape: int | Sequence[int],
+    *,
+    seed: int,
+    name: str = "",
+    dtype: Any = "float32",
+    layout: Layout = "oi",
+    format: str = "csr",  # noqa: A002
+) -> Any:
+    """Draw the connections of a sparse scheme alone: the same bits as winit.draw, in memory of k numbers a unit.
+
+    The array is the tensor as a matrix: (out, in * receptive field) where units come first, as in layout "oi",
+    (receptive field * in, out) where they come last, as in "io"; the row-major reshape of the dense tensor either way.
+
+    Parameters
+    ----------
+    scheme : winit.sparse(k), sparse_columns or sparse_rows.
+    shape, seed, name, layout : as in winit.draw.
+    dtype : "float32" or "float64"; scipy.sparse has no half types.
+    format : "csr" or "csc".
+
+    Returns
+    -------
+    scipy.sparse.csr_array or csc_array, indices sorted.
+
+    Raises
+    ------
+    TypeError, ValueError : as winit.draw; a scheme that is not sparse, units neither first nor last.
+    ImportError : scipy is not installed.
+
+    >>> import winit
+    >>> w = winit.draw_sparse(winit.sparse(k=10), (300, 784), seed=0)
+    >>> w.nnz, bool((w.toarray() == winit.draw(winit.sparse(k=10), (300, 784), seed=0)).all())
+    (3000, True)
+
+    """
+    try:
+        import scipy.sparse
+    except ImportError:
+        raise ImportError("draw_sparse needs the package scipy, which is not installed: pip install scipy") from None
+    check_scheme(scheme)
+    key = stream_key(seed, name)
+    shape = check_shape(shape)
+    check_layout(layout)
+    kind = dtype_name(dtype)
+    if kind not in ("float32", "float64"):
+        raise TypeError(f"dtype of a sparse array must be float32 or float64, not {kind}")
+    if format not in FORMATS:
+        raise ValueError(f"format must be 'csr' or 'csc', not {format!r}")
+    law, params, _ = resolve(scheme, shape, layout, kind, False)
+    if not isinstance(law, Sparse):
+        raise TypeError(f"scheme must be a sparse one such as winit.sparse(k=10), not {scheme!r}")
+    units = [size for size, unit in zip(shape, law.units, strict=True) if unit]
+    count, inputs = math.prod(units), law.inputs
+    if law.units == tuple(sorted(law.units, reverse=True)):
+        rows, steps = True, (inputs, 1)
+    elif law.units == tuple(sorted(law.units)):
+        rows, steps = False, (1, count)
+    else:
+        raise ValueError(f"units of a sparse array must be the first or the last axes of {shape}, not {law.units}")
+    _, engine, isa = _kernels.in_use()
+    bound = engine.Sparse(isa, _kernels.DTYPES.index(kind), key, params, shape, law.units, law.keep)
+    picks = np.empty(count * law.keep, np.int64)
+    data = np.empty(count * law.keep, numpy_dtype(kind))
+    bound.rows(0, count, *steps, picks, data)
+    narrow = np.int32 if max(count, inputs, picks.size) < 1 << 31 else np.int64
+    starts = np.arange(count + 1, dtype=narrow) * narrow(law.keep)
+    make = scipy.sparse.csr_array if rows else scipy.sparse.csc_array
+    array = make((data, picks.astype(narrow), starts), shape=(count, inputs) if rows else (inputs, count))
+    array.has_sorted_indices = array.has_canonical_format = True
+    return array.asformat(format)

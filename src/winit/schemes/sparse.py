@@ -1,0 +1,154 @@
+"""Sparse connections: a fixed number of inputs to each unit, chosen from the stream, normal weights there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, SupportsIndex
+
+from winit.laws import Law, Sparse, real
+from winit.schemes.base import Scheme
+from winit.shapes import Layout, unit_axes
+
+__all__ = ["sparse", "sparse_columns", "sparse_rows"]
+
+MAX_INPUTS = 1 << 32  # one 32-bit word chooses among them
+
+
+def _std(value: Any) -> float:
+    number = real(value, "std")
+    if number < 0:
+        raise ValueError(f"std must not be negative, not {number!r}")
+    return number
+
+
+def _law(scheme: Scheme, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]) -> Law:
+    law = Sparse(mean, std, keep, shape, units)
+    if not 0 <= keep <= law.inputs and math.prod(shape):
+        raise ValueError(f"{scheme!r} connects {keep} inputs to a unit, and a unit of shape {shape} has {law.inputs}")
+    if law.inputs > MAX_INPUTS:
+        raise ValueError(f"sparse schemes choose among at most 2^32 inputs, not {law.inputs} (shape {shape})")
+    return law
+
+
+class sparse(Scheme):
+    """Connect each output unit to exactly k distinct inputs, weights N(0, std^2); the others are 0.
+
+    A unit is an index along the out (and batch) axes; its inputs are the other axes: in-channels times receptive
+    field. Each set of k inputs is equally likely, and the value at a chosen input is that of `normal(std=std)` at the
+    same place of the same stream: sparse = mask * normal.
+
+    Parameters
+    ----------
+    k : int >= 0. Inputs of a unit.
+    std : float >= 0. Standard deviation of the weights that are there.
+
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, k > fan_in, more than 2^32 inputs.
+
+    Source: Martens 2010, "Deep learning via Hessian-free optimization", section 5, with k = 15; positions by Floyd's
+    method (docs/streams.md).
+
+    >>> import winit
+    >>> w = winit.draw(winit.sparse(k=10), (300, 784), seed=0)
+    >>> sorted(set((w != 0).sum(axis=1).tolist()))
+    [10]
+
+    """
+
+    __slots__ = ("k", "std")
+    k: int
+    std: float
+
+    def __init__(self, k: int = 10, std: float = 0.01) -> None:
+        if isinstance(k, bool) or not isinstance(k, SupportsIndex):
+            raise TypeError(f"k must be an integer, not {type(k).__name__}")
+        if k.__index__() < 0:
+            raise ValueError(f"k must not be negative, not {k}")
+        self._set(k.__index__(), _std(std))
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        return _law(self, 0.0, self.std, self.k, shape, unit_axes(shape, layout))
+
+
+class _Share(Scheme):
+    """A fixed share of zeros along each row or column of a matrix."""
+
+    __slots__ = ("mean", "sparsity", "std")
+    sparsity: float
+    mean: float
+    std: float
+    UNIT = 0  # the axis whose indices are units
+
+    def __init__(self, sparsity: float, mean: float = 0.0, std: float = 1.0) -> None:
+        sparsity = real(sparsity, "sparsity")
+        if not 0 <= sparsity <= 1:
+            raise ValueError(f"sparsity must be between 0 and 1, not {sparsity!r}")
+        self._set(sparsity, real(mean, "mean"), _std(std))
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        if len(shape) != 2:
+            raise ValueError(f"{type(self).__name__} fills matrices, not shape {shape}")
+        inputs = shape[1 - self.UNIT]
+        keep = inputs - math.ceil(self.sparsity * inputs)
+        return _law(self, self.mean, self.std, keep, shape, (self.UNIT == 0, self.UNIT == 1))
+
+
+class sparse_columns(_Share):
+    """Fill a matrix so that ceil(sparsity * rows) elements of each column are 0, the others N(mean, std^2).
+
+    What torch.nn.init.sparse_ does. In torch's layout a column holds the weights out of one input: units may get any
+    number of inputs, none too; `sparse` fixes the inputs of each unit.
+
+    Parameters
+    ----------
+    sparsity : float in [0, 1]. Share of zeros in each column, rounded up to whole elements.
+    mean, std : float, std >= 0; torch's are 0 and 0.01.
+
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, a shape of other than two axes.
+
+    Source: torch.nn.init.sparse_.
+
+    >>> import winit
+    >>> w = winit.draw(winit.sparse_columns(0.9), (50, 7), seed=0)
+    >>> (w != 0).sum(axis=0).tolist()
+    [5, 5, 5, 5, 5, 5, 5]
+
+    """
+
+    __slots__ = ()
+    UNIT = 1
+
+    def __init__(self, sparsity: float, mean: float = 0.0, std: float = 0.01) -> None:
+        super().__init__(sparsity, mean, std)
+
+
+class sparse_rows(_Share):
+    """Fill a matrix so that ceil(sparsity * columns) elements of each row are 0, the others N(mean, std^2).
+
+    What mlx.nn.init.sparse does: each row keeps a fixed share of its elements.
+
+    Parameters
+    ----------
+    sparsity : float in [0, 1]. Share of zeros in each row, rounded up to whole elements.
+    mean, std : float, std >= 0; mlx's are 0 and 1.
+
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, a shape of other than two axes.
+
+    Source: mlx.nn.init.sparse.
+
+    >>> import winit
+    >>> w = winit.draw(winit.sparse_rows(0.5), (3, 7), seed=0)
+    >>> (w != 0).sum(axis=1).tolist()
+    [3, 3, 3]
+
+    """
+
+    __slots__ = ()
+
+    def __init__(self, sparsity: float, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__(sparsity, mean, std)
