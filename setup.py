@@ -59,7 +59,7 @@ def extension(name, *sources):
     )
 
 
-extensions = [extension("sample", "sparse.c"), extension("dense", "product.c")]
+extensions = [extension("sample", "sparse.c"), extension("dense", "product.c", "householder.c")]
 
 setup(
     ext_modules=[] if os.environ.get("WINIT_NO_EXTENSIONS") == "1" else extensions,

@@ -50,7 +50,7 @@ def isa(request):
 @pytest.fixture
 def threaded(monkeypatch):
     """Start threads for products of any size."""
-    monkeypatch.setattr(winit.dense, "INLINE", 0)
+    monkeypatch.setattr(winit.products, "INLINE", 0)
     monkeypatch.setattr(winit.dense, "INLINE_SUM", 0)
 
 
@@ -331,7 +331,7 @@ def test_bits_do_not_depend_on_where_numbers_lie(size, kind, f, layout, threads,
     bias_there = np.repeat(bias, 3)[::3][::-1].copy()[::-1] if with_bias else None
     db = np.empty(2 * units, kind)[::2] if with_bias else None
     with pytest.MonkeyPatch.context() as patch, winit.use_engine("cython", isa):
-        patch.setattr(winit.dense, "INLINE", 0)
+        patch.setattr(winit.products, "INLINE", 0)
         patch.setattr(winit.dense, "INLINE_SUM", 0)
         got, got_stats = everything(
             places[0], places[1], bias_there, places[2], f, layout, threads, results[0], (*results[1:], db)
@@ -451,7 +451,7 @@ def test_what_starts_threads():
         y, tape = winit.dense_forward(x, weight, threads=7)
         winit.dense_backward(grad, tape, threads=7)
         assert not started
-        patch.setattr(winit.dense, "INLINE", 0)
+        patch.setattr(winit.products, "INLINE", 0)
         assert same(winit.dense_forward(x, weight, threads=7)[0], y)  # and without the threads, which do not start
         assert started
 
@@ -1602,7 +1602,7 @@ def test_an_interrupt_ends_a_product():
 FORKED = """
 import os
 import numpy as np, winit, winit.dense
-winit.dense.INLINE = 0
+winit.products.INLINE = 0
 rng = np.random.default_rng(0)
 x, w = rng.standard_normal((300, 500)).astype("f"), rng.standard_normal((400, 500)).astype("f")
 y, tape = winit.dense_forward(x, w, activation="silu", threads=3)

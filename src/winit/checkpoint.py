@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from winit.fill import bind
+from winit.fill import bind, run
 from winit.keys import stream_key
 from winit.plan import Param, Plan
+from winit.schemes.base import WholeScheme
 from winit.threads import available_threads, check_threads, share
 
 try:
@@ -107,6 +108,29 @@ def _element_dtype(param: Param) -> np.dtype:
     return np.dtype(np.uint16) if param.dtype == "bfloat16" else np.dtype(param.dtype)
 
 
+class _Whole:
+    """A tensor that is made at once: by the first of its spans that is drawn, and kept until the last is."""
+
+    def __init__(self, param: Param, key: tuple[int, int], spans: int, threads: int | None) -> None:
+        self.param, self.key, self.left, self.threads = param, key, spans, threads
+        self.values: np.ndarray | None = None
+        self.lock = threading.Lock()
+
+    def part(self, lo: int, hi: int) -> np.ndarray:
+        param = self.param
+        with self.lock:  # the others wait: making it takes all threads
+            if self.values is None:
+                self.values = np.empty(param.size, _element_dtype(param))
+                out = self.values.reshape(param.shape)
+                assert param.scheme is not None
+                run([bind(out, param.dtype, param.scheme, self.key, param.shape, param.layout, None, None)], self.threads)
+            part = self.values[lo:hi]
+            self.left -= 1
+            if self.left == 0:
+                self.values = None
+        return part
+
+
 @dataclass(frozen=True)
 class _Span:
     name: str
@@ -115,6 +139,7 @@ class _Span:
     lo: int
     hi: int
     place: int
+    whole: _Whole | None
 
     def draw(self, buffer: Any) -> memoryview:
         """Draw elements lo..hi into a byte buffer; returns the bytes."""
@@ -122,6 +147,9 @@ class _Span:
         assert param.scheme is not None
         size = (self.hi - self.lo) * param.itemsize
         out = buffer[:size].view(_element_dtype(param))
+        if self.whole is not None:
+            out[...] = self.whole.part(self.lo, self.hi)
+            return memoryview(buffer)[:size]
         if self.hi - self.lo == param.size == 1 and param.shape == ():
             bound = bind(out.reshape(()), param.dtype, param.scheme, self.key, (), param.layout, None, None)
         else:
@@ -131,14 +159,17 @@ class _Span:
         return memoryview(buffer)[:size]
 
 
-def _spans(plan: Plan, seed: int, places: dict[str, int]) -> Iterator[_Span]:
+def _spans(plan: Plan, seed: int, places: dict[str, int], threads: int | None) -> Iterator[_Span]:
     for name, place in places.items():
         param = plan[name]
         key = stream_key(seed, plan.key(name))
         step = SPAN // param.itemsize
+        whole = None
+        if isinstance(param.scheme, WholeScheme):
+            whole = _Whole(param, key, -(-param.size // step), threads)
         for lo in range(0, param.size, step):
             hi = min(lo + step, param.size)
-            yield _Span(name, param, key, lo, hi, place + lo * param.itemsize)
+            yield _Span(name, param, key, lo, hi, place + lo * param.itemsize, whole)
 
 
 class _Counter:
@@ -212,7 +243,7 @@ def write(
         raise FileExistsError(errno.EEXIST, "exists already (overwrite=True or --overwrite replaces it)", str(target))
     head, places = header(plan, seed)
     total = len(head) + plan.nbytes
-    spans = list(_spans(plan, seed, places))
+    spans = list(_spans(plan, seed, places, threads))
     buffers = _buffers(_threads(threads), len(spans), 1)
     counter = _Counter(plan.nbytes, progress)
     try:
@@ -457,7 +488,7 @@ def verify(
                 malformed[name] = "is {} {} in {:,} bytes, expected {} {} in {:,}".format(*found, *expected)
             else:
                 places[name] = start + lo
-        spans = list(_spans(plan, seed, places))
+        spans = list(_spans(plan, seed, places, threads))
         buffers = _buffers(_threads(threads), len(spans), 2)
         total = sum(plan[name].nbytes for name in places)
         counter = _Counter(total, progress)

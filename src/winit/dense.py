@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit import _kernels
+from winit import _kernels, products
 from winit.activations import BIT, INPUT, OUTPUT, Activation
 from winit.activations import activation as as_activation
 from winit.fill import check_scheme, draw, law_code, overlaps_itself, resolve
@@ -22,7 +22,7 @@ from winit.record import Record
 from winit.schemes.base import Scheme
 from winit.schemes.constant import literal
 from winit.shapes import Layout, check_shape
-from winit.threads import available_threads, check_threads, share
+from winit.threads import check_threads, share
 
 __all__ = ["Stats", "Tape", "Virtual", "dense_backward", "dense_forward"]
 
@@ -30,10 +30,7 @@ WANTED = ("x", "weight", "bias")
 LAYOUTS = ("oi", "io")
 SUM_ROWS = 64  # rows to one partial sum of the bias gradient, and units to one of the statistics
 SATURATED = 0.05  # a unit is saturated where |f'| is below this share of the largest |f'|
-INLINE = 1 << 25  # operations of a product below which starting threads costs more than they save
-INLINE_SUM = 1 << 20  # the same, for numbers of a gradient that is only summed
-MAX_THREADS = 256  # each has its own block of panels
-STEP = 4  # tasks, some milliseconds at most, between looks at whether to stop
+INLINE_SUM = 1 << 20  # numbers of a gradient that is only summed below which starting threads costs more than they save
 
 
 class Virtual(Record):
@@ -224,17 +221,7 @@ def _check_finite(arrays: dict[str, Any]) -> None:
                 raise ValueError(f"{name} must be finite, and is {array[tuple(where)]} at {tuple(where.tolist())}")
 
 
-# ---- products
-
-
-def _threads(asked: int | None, m: int, n: int, k: int) -> int:
-    return 1 if 2 * m * n * k < INLINE else min(asked or available_threads(), MAX_THREADS)
-
-
-def _run(products: Sequence[Any]) -> None:
-    """Run products to the end, over one set of threads: the next one starts while the last tasks of this one run."""
-    tasks = [product for product in products for _ in range(-(-product.tasks // STEP))]
-    share(lambda product: product.run(STEP), tasks, max((product.threads for product in products), default=1))
+# ---- operands
 
 
 def _weight(
@@ -359,7 +346,7 @@ def dense_forward(
             a,
             b,
             _plain(out),
-            _threads(threads, batch, units, fan_in),
+            products.threads_for(threads, batch, units, fan_in),
             activation=f.code,
             param=f.number,
             bias=None if bias is None else np.ascontiguousarray(bias)[None],
@@ -367,7 +354,7 @@ def dense_forward(
             moments=moments,
             saturated=SATURATED * f.steepest,
         )
-        _run([product])
+        products.run([product])
         if moments is not None:
             with _kernels.default_float_mode(), np.errstate(all="ignore"):
                 result = _reduce_stats(moments, product, units)
@@ -446,7 +433,7 @@ def dense_backward(
     f = tape.activation
     sums = None if dbias is None else np.zeros((-(-batch // SUM_ROWS), tape.units))
     unsummed = sums  # the first product that packs the gradient sums it
-    products = []
+    pair = []
     for result, k in ((dweight, batch), (dx, tape.units)):
         if result is None or result.size == 0:
             continue
@@ -462,13 +449,13 @@ def dense_backward(
             a, b = gradient, x
         else:
             a, b = x.T, gradient
-        products.append(
-            engine.Product(isa, a, b, _plain(result), _threads(threads, result.shape[0], result.shape[1], k))
+        pair.append(
+            engine.Product(isa, a, b, _plain(result), products.threads_for(threads, result.shape[0], result.shape[1], k))
         )
     if unsummed is not None and unsummed.size:
         gradient = engine.Gradient(isa, grad, f.code, f.number, tape.kept, unsummed, False)
         share(gradient.add_up, range(len(unsummed)), threads if grad.size >= INLINE_SUM else 1)
-    _run(products)
+    products.run(pair)
     if dbias is not None:
         with _kernels.default_float_mode(), np.errstate(all="ignore"):
             total = np.zeros(tape.units)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, SupportsIndex
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from winit import _kernels
 from winit.keys import stream_key
-from winit.laws import LARGEST, Constant, Law, Sparse, arithmetic, real
+from winit.laws import LARGEST, Constant, Law, Sparse, Whole, arithmetic, real
 from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
 from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
@@ -147,16 +147,32 @@ class _Empty:
         pass
 
 
-class _Copy:
-    """A destination that takes given values rather than a law's: the kernel's run, in NumPy, all at once."""
+class Stream:
+    """The stream of one tensor, in the arithmetic type of its law: what a scheme of whole tensors draws from."""
 
-    def __init__(self, dest: np.ndarray, dtype: str, values: np.ndarray, scale: float | None) -> None:
-        self.dest, self.dtype, self.values, self.scale = dest, dtype, values, scale
+    def __init__(self, key: tuple[int, int], dtype: str, threads: int | None) -> None:
+        self.key, self.threads = key, threads
+        self.dtype = "float64" if dtype == "float64" else "float32"
+
+    def draw(self, scheme: Scheme, shape: Shape, box: Box | None = None) -> np.ndarray:
+        """Draw as winit.draw does, under the tensor's own key."""
+        out = empty(locate(shape, box)[0], np.dtype(self.dtype))
+        run([bind(out, self.dtype, scheme, self.key, shape, "oi", box, None)], self.threads)
+        return out
+
+
+class _Copy:
+    """A destination that takes values rather than a kernel's: given ones, or what is made when they are needed."""
+
+    def __init__(
+        self, dest: np.ndarray, dtype: str, make: Callable[[int | None], np.ndarray], scale: float | None
+    ) -> None:
+        self.dest, self.dtype, self.make, self.scale = dest, dtype, make, scale
         self.size = dest.size
 
-    def run(self, lo: int, hi: int) -> None:
+    def run(self, lo: int, hi: int, threads: int | None = None) -> None:
+        value, dest = self.make(threads), self.dest
         with _kernels.default_float_mode(), np.errstate(all="ignore"):
-            value, dest = self.values, self.dest
             if self.dtype == "bfloat16":
                 from winit._kernels.reference import round_bf16, widen_bf16
 
@@ -213,10 +229,17 @@ def bind(
                 raise ValueError(f"literal values have shape {values.shape}, the tensor has {shape}")
             if box is not None:
                 values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
-        return _Copy(out, dtype, values, scale)
+        return _Copy(out, dtype, lambda threads: values, scale)
     law, params, steps = resolve(scheme, shape, layout, dtype, scale is not None)
     if out.size == 0:
         return _Empty()
+    if isinstance(law, Whole):
+
+        def make(threads: int | None) -> np.ndarray:
+            whole = law.maker.values(Stream(key, dtype, threads), shape, layout)
+            return whole.reshape(-1)[box.start : box.stop] if isinstance(box, range) else whole[box or ...]
+
+        return _Copy(out, dtype, make, scale)
     start = 0
     if box is not None:
         _, start, steps = locate(shape, box)
@@ -258,17 +281,20 @@ def check_scheme(scheme: Any) -> None:
 
 def run(bound: Sequence[Any], threads: int | None) -> None:
     """Run bound fills to the end: small work in this thread, large work as one pool of ranges over all of them."""
-    if sum(fill.size for fill in bound) <= INLINE or threads == 1:
-        for fill in bound:
+    ranged = []
+    for fill in bound:
+        if isinstance(fill, _Copy):  # products of matrices have threads of their own
+            fill.run(0, fill.size, threads)
+        else:
+            ranged.append(fill)
+    if sum(fill.size for fill in ranged) <= INLINE or threads == 1:
+        for fill in ranged:
             fill.run(0, fill.size)
         return
     tasks: list[list[tuple[Any, int, int]]] = []
     batch: list[tuple[Any, int, int]] = []
     held = 0
-    for fill in bound:
-        if isinstance(fill, _Copy):
-            fill.run(0, fill.size)
-            continue
+    for fill in ranged:
         lo = 0
         while lo < fill.size:
             hi = min(fill.size, lo + RANGE - held)
@@ -480,7 +506,7 @@ def _write(
             raise ValueError(f"scale {scale!r} is beyond the range of {kind}")
         scale = rounded
     bound = bind(out, kind, scheme, key, shape, layout, box, scale)
-    if bound.size <= INLINE:
+    if bound.size <= INLINE and not isinstance(bound, _Copy):
         bound.run(0, bound.size)
     else:
         run([bound], threads)

@@ -23,6 +23,7 @@ __all__ = [
     "Sparse",
     "TruncatedNormal",
     "Uniform",
+    "Whole",
     "arithmetic",
     "exp",
     "normal_cdf",
@@ -368,4 +369,28 @@ class Sparse(Record):
         return Moments(mean, math.sqrt(max(variance, 0.0)), -end, end)
 
 
-Law = Constant | Uniform | Normal | TruncatedNormal | Sparse
+class Whole(Record):
+    """A tensor that is made at once and then sliced; `maker`, a scheme, makes it."""
+
+    __slots__ = ("layout", "maker", "shape")
+    maker: Any
+    shape: tuple[int, ...]
+    layout: Any
+
+    def __init__(self, maker: Any, shape: tuple[int, ...], layout: Any) -> None:
+        self._set(maker, shape, layout)
+
+    def params(self, dtype: str) -> tuple[float, ...]:
+        """No numbers: the maker has its own."""
+        low, high = self.moments()[2:]
+        reach = max(abs(low), abs(high))
+        if math.isfinite(reach):
+            _check_range(repr(self.maker), reach, dtype)
+        return ()
+
+    def moments(self) -> Moments:
+        found: Moments = self.maker.whole_moments(self.shape, self.layout)
+        return found
+
+
+Law = Constant | Uniform | Normal | TruncatedNormal | Sparse | Whole

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 
 from winit.record import Record
 
-__all__ = ["Axes", "Box", "Layout", "Shape", "check_layout", "check_shape", "fans", "locate", "unit_axes"]
+__all__ = ["Axes", "Box", "Layout", "Shape", "check_layout", "check_shape", "fans", "locate", "roles", "unit_axes"]
 
 Shape = tuple[int, ...]
 Box = tuple[slice, ...] | range
@@ -100,6 +100,7 @@ def _plain(axes: tuple[int, ...]) -> int | tuple[int, ...]:
 
 
 Layout = str | Axes
+_OI, _IO = Axes(in_=1, out=0), Axes(in_=-2, out=-1)
 
 
 def check_shape(shape: int | Sequence[int]) -> Shape:
@@ -157,8 +158,9 @@ def fans(shape: int | Sequence[int], layout: Layout = "oi") -> tuple[int, int]:
     return _fans(check_shape(shape), layout)
 
 
-def _roles(shape: Shape, layout: Layout) -> tuple[Axes, set[int], set[int], set[int]]:
-    """The axes of a layout, and which of a shape's are in_, out and batch, counted from 0."""
+def roles(shape: Shape, layout: Layout) -> tuple[Axes, set[int], set[int], set[int]]:
+    """Tell the Axes of a layout, and which axes of a shape are in_, out and batch, counted from 0."""
+    check_layout(layout)
     if isinstance(layout, Axes):
         axes = layout
     elif len(shape) < 2:
@@ -167,7 +169,7 @@ def _roles(shape: Shape, layout: Layout) -> tuple[Axes, set[int], set[int], set[
             "name them with winit.Axes, or choose a scheme that has no fans"
         )
     else:
-        axes = Axes(in_=1, out=0) if layout == "oi" else Axes(in_=-2, out=-1)
+        axes = _OI if layout == "oi" else _IO
 
     def positions(named: tuple[int, ...], role: str) -> set[int]:
         found = set()
@@ -187,7 +189,7 @@ def _roles(shape: Shape, layout: Layout) -> tuple[Axes, set[int], set[int], set[
 
 @lru_cache(maxsize=4096)
 def _fans(shape: Shape, layout: Layout) -> tuple[int, int]:
-    axes, ins, outs, batch = _roles(shape, layout)
+    axes, ins, outs, batch = roles(shape, layout)
     fan_in = prod(size for axis, size in enumerate(shape) if axis not in outs | batch)
     fan_out = prod(size for axis, size in enumerate(shape) if axis not in ins | batch)
     channels = prod(shape[axis] for axis in outs)
@@ -209,7 +211,7 @@ def unit_axes(shape: Shape, layout: Layout) -> tuple[bool, ...]:
 
     """
     check_layout(layout)
-    axes, ins, outs, batch = _roles(shape, layout)
+    axes, ins, outs, batch = roles(shape, layout)
     if axes.groups > 1 and 0 in ins:
         raise ValueError(
             f"sparse connections need the channels of all groups along out, not along in_ as in {layout!r}"

@@ -360,7 +360,7 @@ static void T(multiply)(const winit_product *p, int64_t slab, ptrdiff_t block, p
     real *const panels = work, *const scratch = work + WINIT_KC * p->nc;
     T(tile_out) c = {(real *)p->c + row * p->c_row + column * p->c_column, p->c_row, p->c_column, NR, WINIT_TILE_STORE};
     if (first == last) return;
-    if (k_block > 0) {
+    if (k_block > 0 || p->adding) {
         c.mode = WINIT_TILE_ADD;
     } else if (p->streaming && p->k_blocks == 1 && p->epilogue == NULL &&
                ((uintptr_t)c.data | (c.row * sizeof(real))) % sizeof(T(vec)) == 0) {

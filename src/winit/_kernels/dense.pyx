@@ -68,6 +68,7 @@ cdef extern from "dense_table.h" nogil:
         char *c
         Py_ssize_t c_row
         Py_ssize_t c_column
+        bint adding
         bint streaming
         winit_epilogue *epilogue
         int threads
@@ -87,6 +88,12 @@ cdef extern from "dense_table.h" nogil:
     void winit_product_plan(winit_product *, const winit_dense_table *)
     int winit_product_begin(winit_product *)
     void winit_product_end(winit_product *)
+
+cdef extern from "householder.h" nogil:
+    void winit_reflectors_f32(float *, Py_ssize_t row, Py_ssize_t count, Py_ssize_t length, double *, double *)
+    void winit_reflectors_f64(double *, Py_ssize_t row, Py_ssize_t count, Py_ssize_t length, double *, double *)
+    void winit_triangle_f32(const float *, Py_ssize_t count, const double *, float *, double *work)
+    void winit_triangle_f64(const double *, Py_ssize_t count, const double *, double *, double *work)
 
 cdef extern from "float_mode.h" nogil:
     ctypedef unsigned long winit_float_mode
@@ -221,7 +228,7 @@ cdef class Gradient:
 
 
 cdef class Product:
-    """C = A B, and what the dense pass does with it while it is in the cache.
+    """C = A B, or with `add` C = C + A B, and what the dense pass does with it while it is in the cache.
 
     c: a writable matrix. threads: how many may call run at once. epilogue, where activation is not None: C becomes
     f(C + bias); kept is filled as backward needs it, moments (batch x groups x 2, groups of 64 units) with sums of y
@@ -238,8 +245,8 @@ cdef class Product:
     cdef readonly int threads
     cdef bint begun
 
-    def __cinit__(self, str isa, a, b, c, int threads, *, activation=None, double param=0.0,
-                  bias=None, kept=None, moments=None, double saturated=0.0):
+    def __cinit__(self, str isa, a, b, c, int threads, *, bint exact=False, bint add=False, activation=None,
+                  double param=0.0, bias=None, kept=None, moments=None, double saturated=0.0):
         cdef const winit_dense_table *table = dense_table_named(isa)
         memset(&self.spec, 0, sizeof(self.spec))
         memset(&self.after, 0, sizeof(self.after))
@@ -255,6 +262,7 @@ cdef class Product:
             raise ValueError(f"no product of {a.shape} and {b.shape} into {c.shape}")
         self.spec.streaming = self.spec.m * self.spec.n * self.c.view.itemsize >= STREAM_BYTES
         self.spec.threads = self.threads = threads
+        self.spec.adding = add
         if activation is not None:
             if not 0 <= <int> activation < WINIT_ACTIVATIONS:
                 raise ValueError(f"no activation {activation}")
@@ -343,3 +351,43 @@ def activate(str isa, int activation, double param, const unsigned char[::1] src
         loop = table.derive[wide] if derive else table.activate[wide]
         with nogil:
             loop(<winit_activation> activation, param, &src[0], &dest[0], count)
+
+
+ctypedef fused number:
+    float
+    double
+
+
+def reflectors(number[:, ::1] v not None, double[::1] half not None, double[::1] sign not None):
+    """Make Householder vectors of rows, from the diagonal on, in place; see householder.h."""
+    cdef Py_ssize_t count = v.shape[0], length = v.shape[1]
+    if half.shape[0] != count or sign.shape[0] != count or length < count:
+        raise ValueError(f"no {count} reflectors of {length} numbers with {half.shape[0]} halves, {sign.shape[0]} signs")
+    cdef winit_float_mode saved
+    if count == 0:
+        return
+    with nogil:
+        saved = winit_default_float_mode()
+        if number is float:
+            winit_reflectors_f32(&v[0, 0], length, count, length, &half[0], &sign[0])
+        else:
+            winit_reflectors_f64(&v[0, 0], length, count, length, &half[0], &sign[0])
+        winit_restore_float_mode(saved)
+
+
+def triangle(const number[:, ::1] gram not None, const double[::1] half not None, number[:, ::1] to not None,
+             double[:, ::1] work not None):
+    """Write minus the triangular factor of a product of reflections; see householder.h."""
+    cdef Py_ssize_t count = gram.shape[0]
+    if not count == gram.shape[1] == to.shape[0] == to.shape[1] == work.shape[0] == work.shape[1] == half.shape[0]:
+        raise ValueError(f"the factor of {half.shape[0]} reflectors takes squares of that size, not {count}")
+    cdef winit_float_mode saved
+    if count == 0:
+        return
+    with nogil:
+        saved = winit_default_float_mode()
+        if number is float:
+            winit_triangle_f32(&gram[0, 0], count, &half[0], &to[0, 0], &work[0, 0])
+        else:
+            winit_triangle_f64(&gram[0, 0], count, &half[0], &to[0, 0], &work[0, 0])
+        winit_restore_float_mode(saved)

@@ -93,6 +93,7 @@ typedef struct {
     winit_matrix a, b;
     char *c;
     ptrdiff_t c_row, c_column; /* strides, elements */
+    int adding;                /* C = C + A B */
     int streaming;             /* C is larger than the cache and read by nobody soon: store past it where that can be */
     winit_epilogue *epilogue;  /* or NULL */
     int threads;

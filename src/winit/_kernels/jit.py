@@ -32,7 +32,7 @@ from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import default_float_mode, reference
 from winit.activations import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
 
-__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "words"]
+__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "reflectors", "triangle", "words"]
 
 F32, F64, I32, I64, U16, U32, U64 = np.float32, np.float64, np.int32, np.int64, np.uint16, np.uint32, np.uint64
 CHUNK = 2048  # values in the first-level cache between transform and destination
@@ -700,15 +700,78 @@ class Gradient(reference.Gradient):
         return g.T if self.transposed else g
 
 
+@intrinsic
+def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """The fused multiply-add a b + c."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return c(c, c, c), generate
+
+
+@compiled
+def chain(a, b, c, add):
+    """C = A B or C + A B: fused multiply-adds over k ascending in blocks of 384, block sums added in order."""
+    m, n, depth = c.shape[0], c.shape[1], a.shape[1]
+    sums = np.empty(n, c.dtype)
+    for i in range(m):
+        for start in range(0, depth, 384):
+            sums[:] = 0
+            for k in range(start, min(depth, start + 384)):
+                factor = a[i, k]
+                for j in range(n):
+                    sums[j] = fma(factor, b[k, j], sums[j])
+            for j in range(n):
+                c[i, j] = c[i, j] + sums[j] if add or start > 0 else sums[j]
+
+
+@compiled
+def reflectors(v, half, sign):
+    for i in range(v.shape[0]):
+        sums, square = np.zeros(16), 0.0
+        for k in range(i, v.shape[1]):
+            sums[(k - i) & 15] += F64(v[i, k]) * F64(v[i, k])
+        for q in range(16):
+            square += sums[q]
+        first = F64(v[i, i])
+        towards = -1.0 if first < 0 else 1.0
+        v[i, i] = first + towards * math.sqrt(square) if square > 0 else 1.0
+        half[i] = ((square - first * first) + F64(v[i, i]) * F64(v[i, i])) * 0.5
+        sign[i] = -towards
+        v[i, :i] = 0
+
+
+@compiled
+def triangle(gram, half, to, work):
+    count = gram.shape[0]
+    for i in range(count - 1, -1, -1):
+        work[i] = 0
+        work[i, i] = 1
+        for k in range(i + 1, count):
+            u = F64(gram[i, k])
+            for j in range(k, count):
+                work[i, j] -= u * work[k, j]
+        for j in range(i, count):
+            work[i, j] /= half[i]
+    for i in range(count):
+        for j in range(count):
+            to[i, j] = -work[i, j]
+
+
 class Product(reference.Product):
     """C = A B and what follows it."""
+
+    @staticmethod
+    def chain(a: np.ndarray, b: np.ndarray, c: np.ndarray, add: bool) -> None:
+        chain(a, b, c, add)
 
     def __init__(self, isa: str, a: Any, b: Any, c: np.ndarray, threads: int, **keywords: Any) -> None:
         super().__init__(isa, a, b, c, threads, **keywords)
         self.code: Any = keywords.get("activation")
 
     def _run(self) -> None:
-        if self.row is None:
+        if self.row is None or self.exact:
             super()._run()
             return
         a, b = (m if isinstance(m, np.ndarray) else m.array() for m in (self.a, self.b))

@@ -14,9 +14,21 @@ from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import default_float_mode
 from winit.activations import BIT, TABLE, Activation
 
-__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "values", "words"]
+__all__ = [
+    "Fill",
+    "Gradient",
+    "Product",
+    "Sampled",
+    "Sparse",
+    "activate",
+    "reflectors",
+    "triangle",
+    "values",
+    "words",
+]
 
 CHUNK = 1 << 16  # indices at a time
+BLOCK = 384  # of k in a product
 
 ROWS = tuple(TABLE.values())  # in the order of the kernels' numbers
 
@@ -309,10 +321,56 @@ class Gradient:
                 self.array()
 
 
+def multiply_add(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Compute a b + c, rounded once, without the instruction; no operand or result near the ends of the range.
+
+    The exact sum is added up in two floats, the lower of which is rounded to odd, so that the last rounding is that of
+    the exact sum (Boldo and Melquiond 2008).
+    """
+    if c.dtype == F32:  # a product of floats is exact in double
+        high, low = a.astype(F64) * b.astype(F64), c.astype(F64)
+    else:
+        split = F64(134217729.0)  # Dekker's: 2^27 + 1
+        high = a * b
+        a1, b1 = split * a - (split * a - a), split * b - (split * b - b)
+        a2, b2 = a - a1, b - b1
+        error = ((a1 * b1 - high) + a1 * b2 + a2 * b1) + a2 * b2
+        total, rest = _two_sum(c, error)
+        high, low = _two_sum(high, total)
+        return high + _round_to_odd(*_two_sum(rest, low))
+    return _round_to_odd(*_two_sum(high, low)).astype(F32)
+
+
+def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rounded sum, and what rounding left out (Knuth)."""
+    total = a + b
+    rest = total - a
+    return total, (a - (total - rest)) + (b - rest)
+
+
+def _round_to_odd(total: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """The neighbour of total + error whose last bit is 1, where that is not total itself."""
+    bits = total.view(np.int64)
+    towards = np.where((error > 0) == (total > 0), 1, -1)
+    return np.where((bits & 1 == 0) & (error != 0), bits + towards, bits).view(F64)
+
+
+def chain(a: np.ndarray, b: np.ndarray, c: np.ndarray, add: bool) -> None:
+    """C = A B or C + A B: fused multiply-adds over k ascending in blocks of 384, block sums added in order."""
+    total = c.copy() if add else None
+    for start in range(0, a.shape[1], BLOCK):
+        block = np.zeros_like(c)
+        for k in range(start, min(a.shape[1], start + BLOCK)):
+            block = multiply_add(a[:, k : k + 1], b[k : k + 1], block)
+        total = block if total is None else total + block
+    c[...] = total
+
+
 class Product:
-    """C = A B and what follows it; see winit._kernels.dense.Product."""
+    """C = A B and what follows it; see winit._kernels.dense.Product. As exact as that only where asked to be."""
 
     tasks = 1
+    chain = staticmethod(chain)
 
     def __init__(
         self,
@@ -322,6 +380,8 @@ class Product:
         c: np.ndarray,
         threads: int,
         *,
+        exact: bool = False,
+        add: bool = False,
         activation: int | None = None,
         param: float = 0.0,
         bias: np.ndarray | None = None,
@@ -330,6 +390,7 @@ class Product:
         saturated: float = 0.0,
     ) -> None:
         self.a, self.b, self.c, self.threads = a, b, c, 1
+        self.exact, self.add = exact, add
         self.row = None if activation is None else ROWS[activation]
         self.param, self.bias, self.kept, self.moments, self.saturated = param, bias, kept, moments, saturated
         self.left, self.zeros, self.saturations = 1, 0, 0
@@ -345,9 +406,12 @@ class Product:
     def _run(self) -> None:
         a, b = (m if isinstance(m, np.ndarray) else m.array() for m in (self.a, self.b))
         c, row = self.c, self.row
+        if self.exact:
+            self.chain(a, b, c, self.add)
+            return
         product = np.matmul(a, b)
         if row is None:
-            c[...] = product
+            c[...] = c + product if self.add else product
             return
         z = product if self.bias is None else product + self.bias
         wide = z.astype(F64)
@@ -370,6 +434,34 @@ class Product:
             )
             self.zeros = int((y == 0).sum())
             self.saturations = int((np.abs(slope) < self.saturated).sum())
+
+
+def reflectors(v: np.ndarray, half: np.ndarray, sign: np.ndarray) -> None:
+    """Make Householder vectors of rows, from the diagonal on, in place; see winit._kernels.dense.reflectors."""
+    with default_float_mode():
+        for i, row in enumerate(v):
+            x = row[i:].astype(F64)
+            padded = np.zeros(-(-x.size // 16) * 16)
+            padded[: x.size] = np.square(x)
+            sums = np.add.accumulate(padded.reshape(-1, 16))[-1]
+            square = np.add.accumulate(sums)[-1]
+            towards = -1.0 if x[0] < 0 else 1.0
+            row[i] = x[0] + towards * np.sqrt(square) if square > 0 else 1
+            half[i] = ((square - x[0] * x[0]) + F64(row[i]) * F64(row[i])) * 0.5
+            sign[i] = -towards
+            row[:i] = 0
+
+
+def triangle(gram: np.ndarray, half: np.ndarray, to: np.ndarray, work: np.ndarray) -> None:
+    """Write minus the triangular factor of a product of reflections; see winit._kernels.dense.triangle."""
+    with default_float_mode():
+        u = gram.astype(F64)
+        work[...] = np.eye(len(gram))
+        for i in range(len(gram) - 1, -1, -1):
+            for k in range(i + 1, len(gram)):
+                work[i, k:] -= u[i, k] * work[k, k:]
+            work[i, i:] /= half[i]
+        to[...] = -work
 
 
 def activate(isa: str, activation: int, param: float, src: Any, dest: Any, wide: bool, derive: bool) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from winit.schemes import constant as _constant
+from winit.schemes import orthogonal as _orthogonal
 from winit.schemes import random as _random
 from winit.schemes import sparse as _sparse
 from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
+from winit.schemes.orthogonal import delta_orthogonal, orthogonal, semi_orthogonal
 from winit.schemes.random import (
     glorot_normal,
     glorot_uniform,
@@ -28,6 +30,7 @@ from winit.schemes.sparse import sparse, sparse_columns, sparse_rows
 __all__ = [
     "Scheme",
     "constant",
+    "delta_orthogonal",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -40,6 +43,8 @@ __all__ = [
     "named",
     "normal",
     "ones",
+    "orthogonal",
+    "semi_orthogonal",
     "sparse",
     "sparse_columns",
     "sparse_rows",
@@ -54,4 +59,4 @@ __all__ = [
 
 def named() -> dict[str, type[Scheme]]:
     """Return every public scheme by name, aliases included."""
-    return {name: getattr(module, name) for module in (_constant, _random, _sparse) for name in module.__all__}
+    return {name: getattr(module, name) for module in (_constant, _orthogonal, _random, _sparse) for name in module.__all__}

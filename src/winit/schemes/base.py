@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from winit.laws import Law, Moments
+from winit.laws import Law, Moments, Whole
 from winit.record import Record
 from winit.shapes import Layout, check_shape
 
-__all__ = ["Scheme"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from winit.fill import Stream
+
+__all__ = ["Scheme", "WholeScheme"]
 
 
 class Scheme(Record):
@@ -41,3 +46,28 @@ class Scheme(Record):
         from winit.fill import draw
 
         return draw(self, shape, **keywords)
+
+
+class WholeScheme(Scheme):
+    """Base of schemes whose tensors are made at once and then sliced: what one element is depends on others.
+
+    A box of such a tensor costs what the tensor costs.
+    """
+
+    __slots__ = ()
+
+    def check(self, shape: tuple[int, ...], layout: Layout) -> None:
+        """Raise for a shape or layout that the scheme does not fit."""
+        raise NotImplementedError
+
+    def values(self, stream: Stream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+        """Make the tensor, in the law's arithmetic type; what is random comes from the stream."""
+        raise NotImplementedError
+
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        """Mean, std, low and high over all elements of the tensor."""
+        raise NotImplementedError
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        self.check(shape, layout)
+        return Whole(self, shape, layout)
