@@ -123,7 +123,10 @@ class _Whole:
                 self.values = np.empty(param.size, _element_dtype(param))
                 out = self.values.reshape(param.shape)
                 assert param.scheme is not None
-                run([bind(out, param.dtype, param.scheme, self.key, param.shape, param.layout, None, None)], self.threads)
+                run(
+                    [bind(out, param.dtype, param.scheme, self.key, param.shape, param.layout, None, None)],
+                    self.threads,
+                )
             part = self.values[lo:hi]
             self.left -= 1
             if self.left == 0:

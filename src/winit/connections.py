@@ -87,7 +87,7 @@ def draw_sparse(
     data = np.empty(count * law.keep, numpy_dtype(kind))
     bound.rows(0, count, *steps, picks, data)
     narrow = np.int32 if max(count, inputs, picks.size) < 1 << 31 else np.int64
-    starts = np.arange(count + 1, dtype=narrow) * narrow(law.keep)
+    starts = (np.arange(count + 1) * law.keep).astype(narrow)
     make = scipy.sparse.csr_array if rows else scipy.sparse.csc_array
     array = make((data, picks.astype(narrow), starts), shape=(count, inputs) if rows else (inputs, count))
     array.has_sorted_indices = array.has_canonical_format = True

@@ -450,7 +450,9 @@ def dense_backward(
         else:
             a, b = x.T, gradient
         pair.append(
-            engine.Product(isa, a, b, _plain(result), products.threads_for(threads, result.shape[0], result.shape[1], k))
+            engine.Product(
+                isa, a, b, _plain(result), products.threads_for(threads, result.shape[0], result.shape[1], k)
+            )
         )
     if unsummed is not None and unsummed.size:
         gradient = engine.Gradient(isa, grad, f.code, f.number, tape.kept, unsummed, False)

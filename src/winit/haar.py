@@ -1,8 +1,8 @@
 """Draw Haar-distributed orthonormal rows from standard normals, by Householder reflections without a factorisation.
 
-Row i of the normals, from column i on, is the vector of the i-th reflection (Stewart 1980). Reflections are applied 256 at
-a time as I - V' inv(U) V (Schreiber and Van Loan 1989), all of it matrix products: 4/3 n^3 operations for a square, half
-of what a factorisation and its Q take.
+Row i of the normals, from column i on, is the vector of the i-th reflection (Stewart 1980). Reflections are applied 256
+at a time as I - V' inv(U) V (Schreiber and Van Loan 1989), all of it matrix products: 4/3 n^3 operations for a square,
+half of what a factorisation and its Q take.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ __all__ = [
     "Uniform",
     "Whole",
     "arithmetic",
+    "cos_of_turns",
     "exp",
     "normal_cdf",
     "real",
@@ -174,6 +175,28 @@ def exp(x: float) -> float:
 
     with _sixty_digits():
         return float(Decimal(x).exp())
+
+
+def cos_of_turns(part: int, whole: int) -> float:
+    """Compute cos(2 pi part / whole), rounded to the nearest float64.
+
+    >>> cos_of_turns(1, 6)
+    0.5
+    """
+    from decimal import Decimal
+
+    eighths, part = divmod(8 * (part % whole), whole)  # eighths of a turn, and the rest of one
+    with _sixty_digits():
+        odd = eighths % 2
+        x = 2 * Decimal(_PI) * (whole - part if odd else part) / (8 * whole)
+        first = 1 if (eighths + 1) // 2 % 2 else 0  # the sine's series, or the cosine's
+        term = total = x if first else Decimal(1)
+        k = first
+        while abs(term) > Decimal("1e-62"):
+            term = -term * x * x / ((k + 1) * (k + 2))
+            total += term
+            k += 2
+        return float(-total if 2 <= eighths < 6 else total)
 
 
 # ---- the laws

@@ -31,5 +31,5 @@ def run(products: Sequence[Any]) -> None:
 def multiply(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, add: bool = False, threads: int | None = None) -> None:
     """Write A B to c, or with `add` add it, exactly as docs/dense.md defines a product, whatever the engine."""
     engine, isa = _kernels.dense_in_use()
-    count = threads_for(threads, *c.shape, a.shape[1])
-    run([engine.Product(isa, a, b, c, count, exact=True, add=add)])
+    (m, n), k = c.shape, a.shape[1]
+    run([engine.Product(isa, a, b, c, threads_for(threads, m, n, k), exact=True, add=add)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def _gain(value: Any) -> float:
 
 
 def _rows(stream: Stream, count: int, length: int, gain: float, first: int = 0) -> np.ndarray:
-    """Draw count x length numbers, 0 < count <= length, of orthonormal rows times gain, from normal `first * length` on."""
+    """Draw count x length numbers, 0 < count <= length: orthonormal rows, of normals from row first on."""
     from winit.haar import orthonormal_rows
 
     def normals(lo: int, hi: int) -> np.ndarray:
@@ -43,6 +43,12 @@ def _rows(stream: Stream, count: int, length: int, gain: float, first: int = 0) 
     return out if gain == 1 else np.multiply(out, out.dtype.type(gain), out=out)
 
 
+def orthonormal(stream: Stream, out: int, in_: int, gain: float) -> np.ndarray:
+    """Draw an out x in_ matrix of orthonormal rows or columns, whichever are fewer, times gain; neither is 0."""
+    rows = _rows(stream, min(out, in_), max(out, in_), gain)
+    return rows if out <= in_ else rows.T
+
+
 class orthogonal(WholeScheme):
     """Draw an orthogonal matrix, uniformly: rows orthonormal where there are fewer of them, else columns; times gain.
 
@@ -50,8 +56,8 @@ class orthogonal(WholeScheme):
     their own. Where it is square it is distributed by Haar's measure on the orthogonal group; else it is part of such a
     matrix, a uniform point of the Stiefel manifold. A matrix of layout "io" is the transpose of that of "oi".
 
-    By Householder reflections of normal vectors, applied 256 at a time as matrix products: no factorisation, and the same
-    bits on any number of threads. A box of the tensor costs what the tensor does: 4/3 n^3 multiply-adds and two copies.
+    By Householder reflections of normal vectors, applied 256 at a time as matrix products: no factorisation, and the
+    same bits on any number of threads. A box of the tensor costs what the tensor does: 4/3 n^3 operations and a copy.
 
     Parameters
     ----------
@@ -149,8 +155,8 @@ class delta_orthogonal(WholeScheme):
 
     Raises
     ------
-    TypeError, ValueError : the wrong kind, the wrong value; when drawn, a shape of other than 3 to 5 axes, more channels
-        in than out, groups.
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, a shape of other than 3 to 5 axes, more
+        channels in than out, groups.
 
     Source: Xiao et al. 2018 (arXiv 1806.05393), algorithm 1; jax.nn.initializers.delta_orthogonal.
 
@@ -168,32 +174,40 @@ class delta_orthogonal(WholeScheme):
         self._set(_gain(gain))
 
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
-        _kernel(self, shape, layout)
+        kernel = convolution(self, shape, layout)
+        if shape[kernel.in_] > shape[kernel.out]:
+            raise ValueError(
+                f"delta_orthogonal needs at least as many channels out as in, not {shape[kernel.out]} and "
+                f"{shape[kernel.in_]} ({shape})"
+            )
 
     def values(self, stream: Stream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-        out, in_ = _kernel(self, shape, layout)
+        out, in_ = convolution(self, shape, layout)
         whole = np.zeros(shape, stream.dtype)
         centre = tuple(slice(None) if axis in (out, in_) else (size - 1) // 2 for axis, size in enumerate(shape))
         if whole.size:
-            tap = _rows(stream, shape[in_], shape[out], self.gain)
-            whole[centre] = tap if in_ < out else tap.T
+            tap = orthonormal(stream, shape[out], shape[in_], self.gain)
+            whole[centre] = tap if out < in_ else tap.T
         return whole
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
-        _, in_ = _kernel(self, shape, layout)
+        _, in_ = convolution(self, shape, layout)
         return Moments(0.0, self.gain * math.sqrt(shape[in_] / max(math.prod(shape), 1)), -self.gain, self.gain)
 
 
-def _kernel(scheme: delta_orthogonal, shape: tuple[int, ...], layout: Layout) -> tuple[int, int]:
-    """Tell the out axis and the in axis of a convolution kernel."""
+class Kernel(NamedTuple):
+    """The out axis and the in axis of a convolution kernel."""
+
+    out: int
+    in_: int
+
+
+def convolution(scheme: WholeScheme, shape: tuple[int, ...], layout: Layout) -> Kernel:
+    """Tell the axes of a convolution kernel without groups, or raise."""
+    name = type(scheme).__name__
     axes, ins, outs, batches = roles(shape, layout)
     if len(shape) not in (3, 4, 5):
-        raise ValueError(f"delta_orthogonal fills convolution kernels of 3 to 5 axes, not shape {shape}")
+        raise ValueError(f"{name} fills convolution kernels of 3 to 5 axes, not shape {shape}")
     if len(ins) != 1 or len(outs) != 1 or batches or axes.groups > 1 or ins == outs:
-        raise ValueError(f"delta_orthogonal needs one in and one out axis, no groups and no batch, not {layout!r}")
-    (in_,), (out,) = ins, outs
-    if shape[in_] > shape[out]:
-        raise ValueError(
-            f"delta_orthogonal needs at least as many channels out as in, not {shape[out]} and {shape[in_]} ({shape})"
-        )
-    return out, in_
+        raise ValueError(f"{name} needs one in and one out axis, no groups and no batch, not {layout!r}")
+    return Kernel(next(iter(outs)), next(iter(ins)))

@@ -23,7 +23,7 @@ def _std(value: Any) -> float:
 
 def _law(scheme: Scheme, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]) -> Law:
     law = Sparse(mean, std, keep, shape, units)
-    if not 0 <= keep <= law.inputs and math.prod(shape):
+    if not 0 <= keep <= law.inputs and 0 not in shape:
         raise ValueError(f"{scheme!r} connects {keep} inputs to a unit, and a unit of shape {shape} has {law.inputs}")
     if law.inputs > MAX_INPUTS:
         raise ValueError(f"sparse schemes choose among at most 2^32 inputs, not {law.inputs} (shape {shape})")
