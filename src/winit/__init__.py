@@ -136,9 +136,12 @@ _LATER = {
     "dense_forward": "dense",
     "draw_sparse": "connections",
 }
+_MODULES = ("methods",)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"winit.{name}")
     if name in _LATER:
         module = importlib.import_module(f"winit.{_LATER[name]}")
         return globals().setdefault(name, getattr(module, name))
