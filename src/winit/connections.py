@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from winit import _kernels
-from winit.fill import check_scheme, dtype_name, numpy_dtype, resolve
+from winit.fill import check_scheme, dtype_name, empty, numpy_dtype, resolve
 from winit.keys import stream_key
 from winit.laws import Sparse
 from winit.schemes.base import Scheme
 from winit.shapes import Layout, check_layout, check_shape
+from winit.threads import check_threads, share
 
 __all__ = ["draw_sparse"]
 
 FORMATS = ("csr", "csc")
+RANGE = 1 << 16  # connections that a thread draws at a time: 2 ms
 
 
 def draw_sparse(
@@ -29,6 +31,7 @@ def draw_sparse(
     dtype: Any = "float32",
     layout: Layout = "oi",
     format: str = "csr",  # noqa: A002
+    threads: int | None = None,
 ) -> Any:
     """Draw the connections of a sparse scheme alone: the same bits as winit.draw, in memory of k numbers a unit.
 
@@ -41,6 +44,7 @@ def draw_sparse(
     shape, seed, name, layout : as in winit.draw.
     dtype : "float32" or "float64"; scipy.sparse has no half types.
     format : "csr" or "csc".
+    threads : int or None, the processors this process may use.
 
     Returns
     -------
@@ -65,6 +69,7 @@ def draw_sparse(
     key = stream_key(seed, name)
     shape = check_shape(shape)
     check_layout(layout)
+    check_threads(threads)
     kind = dtype_name(dtype)
     if kind not in ("float32", "float64"):
         raise TypeError(f"dtype of a sparse array must be float32 or float64, not {kind}")
@@ -83,12 +88,19 @@ def draw_sparse(
         raise ValueError(f"units of a sparse array must be the first or the last axes of {shape}, not {law.units}")
     _, engine, isa = _kernels.in_use()
     bound = engine.Sparse(isa, _kernels.DTYPES.index(kind), key, params, shape, law.units, law.keep)
-    picks = np.empty(count * law.keep, np.int64)
-    data = np.empty(count * law.keep, numpy_dtype(kind))
-    bound.rows(0, count, *steps, picks, data)
-    narrow = np.int32 if max(count, inputs, picks.size) < 1 << 31 else np.int64
+    total = count * law.keep
+    narrow = np.int32 if max(count, inputs, total) < 1 << 31 else np.int64
+    picks, data = empty((total,), np.dtype(narrow)), empty((total,), numpy_dtype(kind))
+
+    def work(first: int) -> None:
+        last = min(first + each, count)
+        part = slice(first * law.keep, last * law.keep)
+        bound.rows(first, last, *steps, picks[part], data[part])
+
+    each = max(1, RANGE // max(law.keep, 1))
+    share(work, range(0, count, each), threads)
     starts = (np.arange(count + 1) * law.keep).astype(narrow)
     make = scipy.sparse.csr_array if rows else scipy.sparse.csc_array
-    array = make((data, picks.astype(narrow), starts), shape=(count, inputs) if rows else (inputs, count))
+    array = make((data, picks, starts), shape=(count, inputs) if rows else (inputs, count))
     array.has_sorted_indices = array.has_canonical_format = True
     return array.asformat(format)

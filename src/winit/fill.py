@@ -295,6 +295,9 @@ def run(bound: Sequence[Any], threads: int | None) -> None:
     batch: list[tuple[Any, int, int]] = []
     held = 0
     for fill in ranged:
+        if not getattr(fill, "by_units", True):
+            tasks.append([(fill, 0, fill.size)])
+            continue
         lo = 0
         while lo < fill.size:
             hi = min(fill.size, lo + RANGE - held)

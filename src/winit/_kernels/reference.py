@@ -499,6 +499,7 @@ class Sparse:
         self.extents = [tuple(shape[axis] for axis in axes) for axes in self.axes]
         self.dest, self.begin, self.scale = dest, begin, scale
         self.size = 0 if dest is None else dest.size
+        self.by_units = False
 
     def picks(self, unit: np.ndarray) -> np.ndarray:
         """The inputs of some units, (keep, units), in the order in which Floyd's method finds them."""

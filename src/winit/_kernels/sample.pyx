@@ -6,7 +6,7 @@ A Fill is one law, one stream and one destination. Its positions 0, 1, ..., size
 row-major order; run(lo, hi) fills positions lo..hi and may be called for disjoint ranges from any threads at once.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "sample_table.h" nogil:
@@ -34,7 +34,7 @@ cdef extern from "sparse.h" nogil:
         int64_t keep
         char *dest
     int winit_sparse_write(const winit_sparse *, int64_t, int64_t)
-    int winit_sparse_rows(const winit_sparse *, int64_t, int64_t, int64_t, int64_t, int64_t *, void *)
+    int winit_sparse_rows(const winit_sparse *, int64_t, int64_t, int64_t, int64_t, int, void *, void *)
 
 cdef extern from "float_mode.h" nogil:
     ctypedef unsigned long winit_float_mode
@@ -205,6 +205,7 @@ cdef class Sparse:
     cdef Fill clear
     cdef int64_t first  # position of the destination's first element in the walk
     cdef readonly Py_ssize_t size
+    cdef readonly bint by_units  # whether a range of positions meets few units: else each range asks all of them
 
     def __cinit__(self, str isa, int dtype, tuple key, tuple params, tuple shape, tuple units, int64_t keep, dest=None,
                   begin=None, scale=None):
@@ -228,6 +229,7 @@ cdef class Sparse:
             if not units[axis]:
                 self.spec.inputs *= shape[axis]
             step *= <int64_t> shape[axis]
+        self.by_units = axes == 0 or units[0]
         if not 0 <= keep <= self.spec.inputs:
             raise ValueError(f"{keep} of {self.spec.inputs} inputs")
         if dest is None:
@@ -279,23 +281,31 @@ cdef class Sparse:
         if failed:
             raise MemoryError("no memory for the inputs of a unit")
 
-    def rows(self, int64_t first, int64_t last, int64_t unit_step, int64_t input_step, int64_t[::1] inputs not None,
-             values):
-        """Write the inputs of units first..last, ascending, and the values there; element = unit and input by steps."""
-        cdef Py_buffer to
+    def rows(self, int64_t first, int64_t last, int64_t unit_step, int64_t input_step, inputs, values):
+        """Write the inputs of units first..last, ascending, and the values there; element = unit and input by steps.
+
+        inputs: int32 or int64.
+        """
+        cdef Py_buffer places, to
         cdef int failed = 0
-        cdef Py_ssize_t size = 8 if self.spec.dtype == 1 else 4 if self.spec.dtype == 0 else 2
-        PyObject_GetBuffer(values, &to, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        cdef Py_ssize_t size = 8 if self.spec.dtype == 1 else 4 if self.spec.dtype == 0 else 2, count
+        PyObject_GetBuffer(inputs, &places, PyBUF_ND | PyBUF_WRITABLE)
         try:
-            if not 0 <= first <= last or inputs.shape[0] != (last - first) * self.spec.keep or (
-                to.len != inputs.shape[0] * size
-            ):
-                raise ValueError(f"no room for units {first} to {last}")
-            if inputs.shape[0] > 0:
-                with nogil:
-                    failed = winit_sparse_rows(&self.spec, first, last, unit_step, input_step, &inputs[0], to.buf)
+            PyObject_GetBuffer(values, &to, PyBUF_SIMPLE | PyBUF_WRITABLE)
+            try:
+                count = (last - first) * self.spec.keep
+                if not 0 <= first <= last or places.itemsize not in (4, 8) or places.len != count * places.itemsize or (
+                    to.len != count * size
+                ):
+                    raise ValueError(f"no room for units {first} to {last}")
+                if count > 0:
+                    with nogil:
+                        failed = winit_sparse_rows(&self.spec, first, last, unit_step, input_step, places.itemsize == 8,
+                                                   places.buf, to.buf)
+            finally:
+                PyBuffer_Release(&to)
         finally:
-            PyBuffer_Release(&to)
+            PyBuffer_Release(&places)
         if failed:
             raise MemoryError("no memory for the inputs of a unit")
 

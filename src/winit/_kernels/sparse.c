@@ -33,6 +33,17 @@ static void leave_room(room *r)
     free(r->picks);
 }
 
+static int lowest_bit(uint64_t bits)
+{
+#if defined(__GNUC__)
+    return __builtin_ctzll(bits);
+#else
+    int bit = 0;
+    while ((bits >> bit & 1) == 0) bit++;
+    return bit;
+#endif
+}
+
 /* ---- a) picks --------------------------------------------------------------------------------------------------- */
 
 static void pick(const winit_sparse *s, const uint32_t *words, room *r, int sorted)
@@ -62,9 +73,9 @@ static void pick(const winit_sparse *s, const uint32_t *words, room *r, int sort
     if (sorted) { /* the bits are in order already */
         int64_t found = 0;
         for (int64_t word = 0; found < keep; word++) {
-            for (int64_t bit = 0; r->taken[word] != 0; bit++, r->taken[word] >>= 1) {
-                if (r->taken[word] & 1) picks[found++] = word * 64 + bit;
-            }
+            uint64_t bits = r->taken[word];
+            r->taken[word] = 0;
+            for (; bits != 0; bits &= bits - 1) picks[found++] = word * 64 + lowest_bit(bits);
         }
     } else {
         for (int64_t i = 0; i < keep; i++) r->taken[picks[i] >> 6] = 0;
@@ -191,7 +202,7 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t hi)
 }
 
 int winit_sparse_rows(const winit_sparse *s, int64_t first, int64_t last, int64_t unit_step, int64_t input_step,
-                      int64_t *inputs, void *values)
+                      int wide, void *inputs, void *values)
 {
     const size_t size = s->dtype == WINIT_F64 ? 8 : s->dtype == WINIT_F32 ? 4 : 2;
     const int64_t at_once = s->keep < WORDS ? WORDS / (s->keep ? s->keep : 1) : 1;
@@ -208,7 +219,11 @@ int winit_sparse_rows(const winit_sparse *s, int64_t first, int64_t last, int64_
         pick(s, r.words + used * s->keep, &r, 1);
         for (int64_t i = 0; i < s->keep; i++) {
             const int64_t where = (unit - first) * s->keep + i;
-            inputs[where] = r.picks[i];
+            if (wide) {
+                ((int64_t *)inputs)[where] = r.picks[i];
+            } else {
+                ((int32_t *)inputs)[where] = (int32_t)r.picks[i];
+            }
             b.flat[b.count] = (uint64_t)(unit * unit_step + r.picks[i] * input_step);
             b.to[b.count] = (char *)values + (size_t)where * size;
             if (++b.count == WINIT_SCATTER) flush(s, &b);

@@ -164,7 +164,7 @@ def _fan(shape: tuple[int, ...], layout: Layout, mode: str) -> float:
     return math.sqrt(fan_in * fan_out)
 
 
-def _centred(gain: float, scale: float, fan: float, distribution: str) -> Law:
+def centred(gain: float, scale: float, fan: float, distribution: str) -> Law:
     """The law of mean 0 and standard deviation gain sqrt(scale / fan)."""
     std = gain * math.sqrt(scale / fan)
     if distribution == "normal":
@@ -186,31 +186,40 @@ class variance_scaling(Scheme):
     scale : float, >= 0.
     mode : "fan_in", "fan_out", "fan_avg" (their mean) or "fan_geo_avg" (their geometric mean).
     distribution : "normal", "uniform" or "truncated_normal".
+    keep : float in (0, 1]. The share of the layer's inputs that dropout keeps. Those kept are divided by it, which
+        multiplies the mean square of the inputs by 1 / keep; the variance drawn is scale * keep / fan, so that the
+        layer's outputs have the variance that they would have without.
 
     Raises
     ------
     TypeError, ValueError : as above; when drawn, a shape without fans.
 
-    Source: Glorot & Bengio 2010; He et al. 2015 (arXiv 1502.01852); jax.nn.initializers.variance_scaling.
+    Source: Glorot & Bengio 2010; He et al. 2015 (arXiv 1502.01852); jax.nn.initializers.variance_scaling. keep:
+        Hendrycks & Gimpel 2016 (arXiv 1607.02488), section 2.
 
     >>> variance_scaling(2.0).moments((10, 50)).std
     0.2
 
     """
 
-    __slots__ = ("distribution", "mode", "scale")
+    __slots__ = ("distribution", "keep", "mode", "scale")
     scale: float
     mode: str
     distribution: str
+    keep: float
 
-    def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal") -> None:
-        scale = _not_negative(scale, "scale")
+    def __init__(
+        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal", *, keep: float = 1.0
+    ) -> None:
+        scale, keep = _not_negative(scale, "scale"), real(keep, "keep")
         _one_of(mode, MODES, "mode")
         _one_of(distribution, DISTRIBUTIONS, "distribution")
-        self._set(scale, mode, distribution)
+        if not 0 < keep <= 1:
+            raise ValueError(f"keep must be above 0 and at most 1, not {keep!r}")
+        self._set(scale, mode, distribution, keep)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _centred(1.0, self.scale, _fan(shape, layout, self.mode), self.distribution)
+        return centred(1.0, self.scale * self.keep, _fan(shape, layout, self.mode), self.distribution)
 
 
 class _xavier(Scheme):
@@ -221,7 +230,7 @@ class _xavier(Scheme):
         self._set(_not_negative(gain, "gain"))
 
     def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
-        return _centred(self.gain, 1.0, _fan(shape, layout, "fan_avg"), distribution)
+        return centred(self.gain, 1.0, _fan(shape, layout, "fan_avg"), distribution)
 
 
 class xavier_uniform(_xavier):
@@ -290,7 +299,7 @@ class _he(Scheme):
 
     def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
         gain = gain_of("leaky_relu", self.a) if self.nonlinearity == "leaky_relu" else gain_of(self.nonlinearity)
-        return _centred(gain, 1.0, _fan(shape, layout, self.mode), distribution)
+        return centred(gain, 1.0, _fan(shape, layout, self.mode), distribution)
 
 
 class he_uniform(_he):
@@ -367,7 +376,7 @@ class lecun_uniform(Scheme):
         self._set()
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "uniform")
+        return centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "uniform")
 
 
 class lecun_normal(Scheme):
@@ -392,7 +401,7 @@ class lecun_normal(Scheme):
         self._set()
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "normal")
+        return centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "normal")
 
 
 glorot_uniform = xavier_uniform
