@@ -196,6 +196,7 @@ def _sizes(settings: Sequence[str]) -> dict[str, Any]:
     sizes: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
+        name = name.strip()
         if not name or not equals:
             raise _FailureError(f"--set takes NAME=VALUE, not {setting!r}")
         if name in sizes:
