@@ -172,7 +172,7 @@ case(
 )
 CLIP_TEXT = {
     "vocab_size": 300,
-    "max_position_embeddings": 40,
+    "max_position_embeddings": 100,
     "hidden_size": 64,
     "intermediate_size": 50,
     "num_hidden_layers": 2,
@@ -189,7 +189,7 @@ CLIP_VISION = {
 }
 CLIP_SIZES = {
     "vocab": 300,
-    "positions": 40,
+    "positions": 100,
     "text_dim": 64,
     "text_layers": 2,
     "text_inner": 50,
@@ -199,14 +199,14 @@ CLIP_SIZES = {
     "vision_dim": 80,
     "vision_layers": 3,
     "vision_inner": 70,
-    "projection": 40,
+    "projection": 96,
 }
 case(
     "clip",
     "clip",
     "CLIPModel",
     CLIP_SIZES,
-    {"text_config": CLIP_TEXT, "vision_config": CLIP_VISION, "projection_dim": 40},
+    {"text_config": CLIP_TEXT, "vision_config": CLIP_VISION, "projection_dim": 96},
 )
 case(
     "clip, factor",
@@ -216,7 +216,7 @@ case(
     {
         "text_config": {**CLIP_TEXT, "initializer_factor": 0.5},
         "vision_config": {**CLIP_VISION, "initializer_factor": 0.5, "initializer_range": 0.06},
-        "projection_dim": 40,
+        "projection_dim": 96,
         "logit_scale_init_value": 1.5,
         "initializer_factor": 0.5,
     },
@@ -341,9 +341,9 @@ def models():
 
 # ---- the statistics
 
-# 504 random tensors in all cases together, four statistics of each, which fail with chance 1e-10 each where the recipe is
-# correct: 2e-7 in all. The seeds are fixed, so the outcome is too. A std wrong by a twentieth is found in every tensor
-# of 2000 elements or more, by the bound below; in the smallest (a class token of 48) one wrong by a third.
+# 504 random tensors in all cases together, at most five looks at each, which fail with chance 1e-10 where the recipe is
+# correct: 2.6e-7 in all. The seeds are fixed, so the outcome is too. By the bounds below, a std wrong by a twentieth is
+# found in a tensor of 6000 elements or more, and in the smallest (a class token of 48) one wrong by a half.
 CHANCE = 1e-10
 
 
@@ -366,7 +366,7 @@ def differences(values: np.ndarray, scheme: winit.Scheme, shape: tuple[int, ...]
     slack = 1e-6 * max(abs(end) for end in (*values[:1], moments.low, moments.high) if math.isfinite(end))
     if values.min() < moments.low - slack or values.max() > moments.high + slack:
         found.append(f"[{values.min()}, {values.max()}] is not within [{moments.low}, {moments.high}]")
-    # The largest of n uniform values is more than a part d of the range below its end with chance (1 - d)^n < exp(-n d).
+    # The largest of n uniform values is a part d of the range or more below its end with chance (1 - d)^n < exp(-n d).
     reach = math.log(2 / CHANCE) / n * (moments.high - moments.low)
     if type(law).__name__ == "Uniform" and max(values.min() - moments.low, moments.high - values.max()) > reach:
         found.append(f"[{values.min()}, {values.max()}] does not fill [{moments.low}, {moments.high}]")
@@ -457,6 +457,15 @@ def test_transformers_loads_what_the_recipe_draws(models, label):
     model.load_state_dict({name: torch.from_numpy(array) for name, array in drawn.items()}, strict=True)
     state = model.state_dict()
     assert all(torch.equal(state[name], torch.from_numpy(array)) for name, array in drawn.items())
+
+
+def test_laws_of_tensors_too_small_for_statistics():
+    """The same formulas as in transformers, written out: at the default sizes, and exactly."""
+    clip, resnet, vit = recipes.clip(), recipes.resnet(), recipes.vit()
+    assert clip["vision_model.embeddings.class_embedding"].scheme.std == pytest.approx(768**-0.5, rel=1e-12)
+    assert clip["logit_scale"].scheme == winit.constant(2.6592)
+    assert resnet["classifier.1.bias"].scheme.moments((1000,))[2:] == pytest.approx((-(2048**-0.5), 2048**-0.5))
+    assert vit["vit.embeddings.cls_token"].scheme == winit.truncated_normal(std=0.02, low=-100, high=100)
 
 
 @pytest.mark.parametrize("label", [label for label in TRANSFORMERS if TRANSFORMERS[label][0] == "bert"])

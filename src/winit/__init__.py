@@ -40,8 +40,8 @@ from winit.schemes import (
 from winit.shapes import Axes, fans
 
 if TYPE_CHECKING:
-    from winit.dense import Virtual, dense_backward, dense_forward
     from winit.connections import draw_sparse
+    from winit.dense import Virtual, dense_backward, dense_forward
     from winit.plan import Param, Plan
 
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, SupportsIndex
 
 from winit.expressions import check_name, condition, evaluate, integer
@@ -109,16 +110,16 @@ def fill(text: str, names: Mapping[str, Any], what: str) -> str:
     return "".join(filled)
 
 
-def expand(pattern: str, names: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def expand(pattern: str, names: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Make the names of a pattern, each with all that its tensor's expressions know: `names` and the ranges' values.
 
     >>> [name for name, _ in expand("h.{i=0..layers-1}.{q,k}", {"layers": 2})]
     ['h.0.q', 'h.0.k', 'h.1.q', 'h.1.k']
     """
-    for made, (name, known) in enumerate(_expand(_split(pattern), dict(names))):
-        if made == _MOST:
-            raise ValueError("makes more than a million names")
-        yield name, known
+    made = list(islice(_expand(_split(pattern), dict(names)), _MOST + 1))
+    if len(made) > _MOST:
+        raise ValueError("makes more than a million names")
+    return made
 
 
 def _expand(pieces: list[str], names: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
