@@ -519,7 +519,7 @@ FULL = {  # the default sizes are those of a published model; parameters as tran
     "convnext": ("ConvNextForImageClassification", {"num_labels": 1000}, 28_589_128),
     "clip": ("CLIPModel", {}, 151_277_313),
     "deepseek_v3": ("DeepseekV3ForCausalLM", {}, 671_026_404_352),
-    "mamba": ("MambaForCausalLM", {}, 129_135_360),
+    "mamba": ("MambaForCausalLM", {}, 159_308_544),
 }
 
 
