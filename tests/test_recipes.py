@@ -509,7 +509,7 @@ def test_mamba_steps(models, label):
             assert distance < math.sqrt(math.log(2 / CHANCE) / (2 * steps.size)), name
 
 
-FULL = {  # the default sizes are those of a published model; parameters as transformers counts them, tied ones once
+FULL = {  # the default sizes, of a published model or transformers' own; parameters as it counts them, tied ones once
     "gpt2": ("GPT2LMHeadModel", {}, 124_439_808),
     "llama": ("LlamaForCausalLM", {}, 6_738_415_616),
     "bert": ("BertForPreTraining", {}, 110_106_428),
