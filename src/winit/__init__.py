@@ -145,6 +145,8 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         module = importlib.import_module(f"winit.{_LATER[name]}")
         return globals().setdefault(name, getattr(module, name))
+    if name == "recipes":
+        return importlib.import_module("winit.recipes")
     raise AttributeError(f"module 'winit' has no attribute {name!r}")
 
 

@@ -1,14 +1,17 @@
-"""The command line: winit init, winit show, winit verify."""
+"""The command line: winit init, winit show, winit verify, winit recipes."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
+import textwrap
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["main"]
 
@@ -23,6 +26,11 @@ class _FailureError(Exception):
     """What ends the program with one line and status 2."""
 
 
+# A name without a dot or slash is a recipe's whatever files there are, so that a command means the same everywhere.
+_RECIPE = re.compile(r"\w[\w-]*")
+_SPEC = "the plan: a TOML file, or the name of a recipe (a file without a dot in its name is written ./FILE)"
+
+
 def _parser() -> _Parser:
     parser = _Parser(
         prog="winit",
@@ -34,20 +42,30 @@ def _parser() -> _Parser:
         return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
     init = command("init", "draw a plan's tensors into a safetensors file")
-    init.add_argument("spec", metavar="SPEC", help="the plan, a TOML file")
+    init.add_argument("spec", metavar="SPEC", help=_SPEC)
     init.add_argument("-o", "--output", metavar="FILE", required=True, help="the safetensors file to write")
     init.add_argument("--seed", type=int, required=True, metavar="N", help="0 <= N < 2^64")
     init.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
     show = command("show", "print a plan as a table")
-    show.add_argument("spec", metavar="SPEC", help="the plan, a TOML file")
+    show.add_argument("spec", metavar="SPEC", help=_SPEC)
 
     verify = command("verify", "recompute every element of a file and say which tensors differ")
     verify.add_argument("file", metavar="FILE", help="the safetensors file")
-    verify.add_argument("spec", metavar="SPEC", help="the plan, a TOML file")
+    verify.add_argument("spec", metavar="SPEC", help=_SPEC)
     verify.add_argument("--seed", type=int, required=True, metavar="N", help="0 <= N < 2^64")
 
+    command("recipes", "list the recipes, with their parameters and defaults")
+
     for sub in (init, show, verify):
+        sub.add_argument(
+            "--set",
+            metavar="NAME=VALUE",
+            action="append",
+            default=[],
+            help="a parameter of the plan instead of its default, VALUE as in TOML: layers=24, tied=false, "
+            "'depths=[3, 3, 27, 3]' (repeatable; winit recipes lists those of the recipes)",
+        )
         sub.add_argument("--dtype", metavar="D", help="store the floating-point tensors as D instead")
     for sub in (init, verify):
         sub.add_argument("--threads", type=int, metavar="N", help="threads (default: the processors available)")
@@ -145,14 +163,74 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if found.ok else 1
 
 
+def _recipes(arguments: argparse.Namespace) -> int:
+    from winit import recipes
+
+    names = recipes.names()
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:{width}}  {recipes.description(name)}")
+        defaults = [f"{key}={_toml(default)}" for key, default in recipes.parameters(name).items()]
+        indent = " " * (width + 4)
+        wrapped = textwrap.wrap(
+            "  ".join(item.replace(" ", "\0") for item in defaults),
+            width=110,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        print("\n".join(wrapped).replace("\0", " "))
+    return 0
+
+
+def _toml(value: object) -> str:
+    """A parameter's default as --set takes it; an expression over other parameters in parentheses."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"({value})" if isinstance(value, str) else str(value)
+
+
+def _sizes(settings: Sequence[str]) -> dict[str, Any]:
+    """The parameters of --set NAME=VALUE."""
+    sizes: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = name.strip()
+        if not name or not equals:
+            raise _FailureError(f"--set takes NAME=VALUE, not {setting!r}")
+        if name in sizes:
+            raise _FailureError(f"--set gives {name} twice")
+        try:
+            value = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            value = {}
+        if list(value) != ["value"]:
+            raise _FailureError(f"--set {name}: {text!r} is not a value such as 24, 0.02, true or '[3, 3, 9, 3]'")
+        sizes[name] = value["value"]
+    return sizes
+
+
 def _plan(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from winit import recipes
     from winit.plan import Plan
 
+    sizes = _sizes(arguments.set)
+    spec = arguments.spec
+    if _RECIPE.fullmatch(spec):
+        if spec not in recipes.names():
+            known = ", ".join(recipes.names())
+            raise _FailureError(f"no recipe is called {spec!r}; there are: {known}; a file is written ./{spec}")
+        plan = recipes.load(spec, **sizes)
+    else:
+        try:
+            plan = Plan.from_toml(Path(spec), sizes)
+        except (TypeError, ValueError) as error:
+            raise _FailureError(f"{spec}: {error}") from None
     try:
-        plan = Plan.from_toml(Path(arguments.spec))
         return plan if arguments.dtype is None else plan.with_dtype(arguments.dtype)
     except (TypeError, ValueError) as error:
-        raise _FailureError(f"{arguments.spec}: {error}") from None
+        raise _FailureError(f"{spec}: {error}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
-        status = {"init": _init, "show": _show, "verify": _verify}[arguments.command](arguments)
+        status = {"init": _init, "show": _show, "verify": _verify, "recipes": _recipes}[arguments.command](arguments)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader of our output has gone, as `winit show SPEC | head` does

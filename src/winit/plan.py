@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -13,13 +12,14 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from hashlib import blake2b
 from itertools import product
-from math import prod, sqrt
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit import schemes
+from winit import schemes, template
+from winit.expressions import RESERVED, condition, integer, names_in, parse_call
 from winit.fill import bind, dtype_name, empty, exact_values, numpy_dtype, run
 from winit.keys import stream_key
 from winit.schemes.base import Scheme
@@ -338,17 +338,19 @@ class Plan(Mapping[str, Param]):
     # ---- TOML
 
     @classmethod
-    def from_toml(cls, source: str | os.PathLike[str]) -> Plan:
+    def from_toml(cls, source: str | os.PathLike[str], parameters: Mapping[str, template.Value] | None = None) -> Plan:
         """Read a plan from TOML text, or from a file named by a path.
 
         Parameters
         ----------
         source : TOML text; or a path: any os.PathLike, or a str of one line that ends in ".toml".
+        parameters : values instead of the defaults of the document's table [parameters]. docs/recipes.md describes
+            what else such a document may hold.
 
         Raises
         ------
-        ValueError : malformed TOML, an unknown key or scheme, names that overlap; one line that says where.
-        OSError : a file that cannot be read.
+        ValueError : malformed TOML, an unknown key, scheme or parameter, names that overlap; one line that says where.
+        TypeError : a parameter of another kind than its default. OSError : a file that cannot be read.
 
         >>> import winit
         >>> plan = Plan.from_toml('''
@@ -363,6 +365,16 @@ class Plan(Mapping[str, Param]):
         ['h.0.weight', 'h.1.weight', 'h.2.weight']
         >>> Plan.from_toml(plan.to_toml()) == plan
         True
+        >>> text = '''
+        ... [parameters]
+        ... dim = 64
+        ... layers = 12
+        ... [tensors]
+        ... "h.{i=0..layers-1}.fc" = { shape = ["4 * dim", "dim"], scheme = "normal(std=0.02 / sqrt(i + 1))" }
+        ... '''
+        >>> plan = Plan.from_toml(text, {"dim": 96, "layers": 4})
+        >>> plan["h.3.fc"].shape, plan["h.3.fc"].scheme
+        ((384, 96), normal(std=0.01))
 
         """
         if isinstance(source, os.PathLike) or (source.endswith(".toml") and "\n" not in source):
@@ -372,7 +384,7 @@ class Plan(Mapping[str, Param]):
             except UnicodeDecodeError as error:
                 raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
         try:
-            return _read_toml(source)
+            return _Document(source, parameters or {}).plan()
         except RecursionError:
             raise ValueError("malformed TOML: nested too deeply") from None
 
@@ -411,6 +423,7 @@ def _check_values(param: Param) -> None:
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _TENSOR_KEYS = ("shape", "dtype", "scheme", "layout", "key", "tied")
 _TOP_KEYS = ("dtype", "layout", "tensors", "rules")
+_TEMPLATE_TOP_KEYS = ("description", "parameters", "require", *_TOP_KEYS)
 
 
 def _quote(text: str) -> str:
@@ -450,74 +463,6 @@ def expand(pattern: str) -> list[tuple[str, list[tuple[str, str]]]]:
     return [("".join(parts), [(pieces[i], parts[i]) for i in ranged]) for parts in product(*choices)]
 
 
-def _evaluate(node: ast.expr) -> Any:
-    """A literal, or arithmetic of numbers with + - * / and sqrt."""
-    match node:
-        case ast.UnaryOp(ast.USub(), operand):
-            return -_number(operand)
-        case ast.BinOp(left, ast.Add() | ast.Sub() | ast.Mult() | ast.Div() as operation, right):
-            a, b = _number(left), _number(right)
-            if isinstance(operation, ast.Add):
-                return a + b
-            if isinstance(operation, ast.Sub):
-                return a - b
-            return a * b if isinstance(operation, ast.Mult) else a / b
-        case ast.Call(ast.Name("sqrt"), [argument], []):
-            return sqrt(_number(argument))
-        case ast.List(items):
-            return [_evaluate(item) for item in items]
-        case ast.Tuple(items):
-            return tuple(_evaluate(item) for item in items)
-        case ast.Constant(bool() | int() | float() | str() as value):
-            return value
-    raise ValueError("arguments must be numbers, strings, lists, + - * / and sqrt()")
-
-
-def _number(node: ast.expr) -> int | float:
-    value = _evaluate(node)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{value!r} is not a number")
-    return value
-
-
-def parse_call(text: str, known: Mapping[str, Callable[..., Any]], what: str) -> Any:
-    """Evaluate one call of a known name, such as "normal(std=0.02)"; nothing else is executed."""
-    if not isinstance(text, str):
-        raise ValueError(f"{what} must be a string, not {text!r}")
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"{what} {text!r} is not a call such as 'normal(std=0.02)'") from None
-    if isinstance(tree, ast.Name):
-        raise ValueError(f"{what} {text!r} needs parentheses: '{text.strip()}()'")
-    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
-        raise ValueError(f"{what} {text!r} is not a call such as 'normal(std=0.02)'")
-    if tree.func.id not in known:
-        raise ValueError(f"{what} {tree.func.id!r} is not known; there are: {', '.join(known)}")
-    try:
-        if any(keyword.arg is None for keyword in tree.keywords):
-            raise ValueError("** is not allowed")
-        if len({keyword.arg for keyword in tree.keywords}) < len(tree.keywords):
-            raise ValueError("an argument is given twice")
-        arguments = [_evaluate(argument) for argument in tree.args]
-        keywords = {keyword.arg: _evaluate(keyword.value) for keyword in tree.keywords if keyword.arg}
-        return known[tree.func.id](*arguments, **keywords)
-    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{what} {text!r}: {error}") from None
-
-
-def _layout(text: Any) -> Layout:
-    if text in ("oi", "io"):
-        return str(text)
-    layout: Axes = parse_call(text, {"Axes": Axes}, "layout")
-    return layout
-
-
-def _scheme(text: Any) -> Scheme:
-    scheme: Scheme = parse_call(text, schemes.named(), "scheme")
-    return scheme
-
-
 def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be a table, not {value!r}")
@@ -537,89 +482,172 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
-def _read_toml(source: str) -> Plan:
-    try:
-        document = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"malformed TOML: {error}") from None
-    _only(document, _TOP_KEYS, "plan")
-    dtype = _text(document, "dtype")
-    dtype = "float32" if dtype is None else dtype
-    layout = _layout(document.get("layout", "oi"))
-    rules = []
-    listed = document.get("rules", [])
-    if not isinstance(listed, list):
-        raise ValueError("rules must be an array of tables, written [[rules]]")
-    for i, entry in enumerate(listed):
-        where = f"rules[{i}]"
+class _TomlRule(NamedTuple):
+    """A rule of a document. What depends on the index of a range stays text until a tensor gives it."""
+
+    match: str
+    when: str | None
+    scheme: Scheme | str
+    layout: Layout | str | None
+    dtype: str | None
+
+
+class _Document:
+    """A TOML document on its way to a plan: its parameters, rules and defaults.
+
+    names : the parameters' values; None in a document without [parameters], where a brace is but a range of literal
+        integers, and neither conditions nor expressions in shapes are known.
+    """
+
+    def __init__(self, source: str, given: Mapping[str, Any]) -> None:
+        try:
+            self.document = tomllib.loads(source)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"malformed TOML: {error}") from None
+        self.names: dict[str, Any] | None = None
+        if "parameters" in self.document:
+            _only(self.document, _TEMPLATE_TOP_KEYS, "plan")
+            _text(self.document, "description")
+            self.names = dict(template.settle(_table(self.document["parameters"], "parameters"), given))
+            template.check_requirements(self.document.get("require", []), self.names)
+        else:
+            _only(self.document, _TOP_KEYS, "plan")
+            template.settle({}, given)
+        dtype = _text(self.document, "dtype")
+        self.dtype = "float32" if dtype is None else dtype
+        self.layout = self._layout(self.document.get("layout", "oi"), self.names)
+        listed = self.document.get("rules", [])
+        if not isinstance(listed, list):
+            raise ValueError("rules must be an array of tables, written [[rules]]")
+        self.rules = [self._read_rule(entry, f"rules[{i}]") for i, entry in enumerate(listed)]
+
+    def plan(self) -> Plan:
+        params: dict[str, Param] = {}
+        for pattern, entry in _table(self.document.get("tensors", {}), "tensors").items():
+            alternatives = self._alternatives(entry, f"{_shown(pattern)} (quote names that have dots)")
+            try:
+                for fields in alternatives:
+                    _only(fields, _TENSOR_KEYS if self.names is None else (*_TENSOR_KEYS, "when"), "tensor")
+                for name, ranges, names in self._expand(pattern):
+                    chosen = next((fields for fields in alternatives if self._holds(fields, names)), None)
+                    if chosen is None:
+                        continue
+                    if name in params:
+                        raise ValueError(f"{_shown(name)} is named twice")
+                    params[name] = self._read_param(name, chosen, ranges, names)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{_shown(pattern)}: {error}") from None
+        try:
+            return Plan(params)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    def _alternatives(self, entry: Any, where: str) -> list[dict[str, Any]]:
+        """A tensor's tables: one, or of several the first whose `when` holds."""
+        if self.names is None or not isinstance(entry, list):
+            return [_table(entry, where)]
+        tables = [_table(fields, f"{where}[{i}]") for i, fields in enumerate(entry)]
+        if any("when" not in fields for fields in tables[:-1]):
+            raise ValueError(f"{where}: what follows an alternative without 'when' is never reached")
+        return tables
+
+    def _expand(self, pattern: str) -> Iterable[tuple[str, list[tuple[str, str]], dict[str, Any] | None]]:
+        if self.names is None:
+            return ((name, ranges, None) for name, ranges in expand(pattern))
+        return ((name, [], names) for name, names in template.expand(pattern, self.names))
+
+    def _holds(self, fields: Mapping[str, Any], names: Mapping[str, Any] | None) -> bool:
+        when = _text(fields, "when")
+        return when is None or condition(when, names or {}, "when")
+
+    def _scheme(self, text: Any, names: Mapping[str, Any] | None) -> Scheme:
+        scheme: Scheme = parse_call(text, schemes.named(), "scheme", names)
+        return scheme
+
+    def _layout(self, text: Any, names: Mapping[str, Any] | None) -> Layout:
+        if text in ("oi", "io"):
+            return str(text)
+        layout: Axes = parse_call(text, {"Axes": Axes}, "layout", names)
+        return layout
+
+    def _read_rule(self, entry: Any, where: str) -> _TomlRule:
         rule = _table(entry, where)
-        _only(rule, ("match", "scheme", "layout", "dtype"), where)
-        match = _text(rule, "match")
+        keys = ("match", "scheme", "layout", "dtype")
+        _only(rule, keys if self.names is None else (*keys, "when"), where)
+        match, when = _text(rule, "match"), _text(rule, "when")
         if match is None or "scheme" not in rule:
             raise ValueError(f"{where} must have 'match' and 'scheme'")
         try:
-            own = _layout(rule["layout"]) if "layout" in rule else None
-            rules.append(Rule(match, _scheme(rule["scheme"]), own, _text(rule, "dtype")))
+            scheme, layout = rule["scheme"], rule.get("layout")
+            # A rule is right or wrong whether or not a name matches it; but for `when`, which may guard a division.
+            if when is None and self._known(scheme):
+                scheme = self._scheme(scheme, self.names)
+            if layout is not None and self._known(layout):
+                layout = self._layout(layout, self.names)
+            return _TomlRule(match, when, scheme, layout, _text(rule, "dtype"))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where} ({match}): {error}") from None
 
-    params: dict[str, Param] = {}
-    for pattern, entry in _table(document.get("tensors", {}), "tensors").items():
-        fields = _table(entry, f"{_shown(pattern)} (quote names that have dots)")
-        try:
-            _only(fields, _TENSOR_KEYS, "tensor")
-            for name, ranges in expand(pattern):
-                if name in params:
-                    raise ValueError(f"{_shown(name)} is named twice")
-                params[name] = _read_param(name, fields, ranges, rules, dtype, layout)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{_shown(pattern)}: {error}") from None
-    try:
-        return Plan(params)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    def _known(self, text: Any) -> bool:
+        """Tell whether a call can be evaluated without the index of a range."""
+        if self.names is None or not isinstance(text, str):
+            return True
+        return names_in(text) <= {*self.names, *RESERVED, *schemes.named(), "Axes"}
 
+    def _read_param(
+        self,
+        name: str,
+        fields: Mapping[str, Any],
+        ranges: Sequence[tuple[str, str]],
+        names: Mapping[str, Any] | None,
+    ) -> Param:
+        """One tensor of a document. Braces in `key` and `tied` stand for the same numbers as in the name."""
 
-def _read_param(
-    name: str,
-    fields: Mapping[str, Any],
-    ranges: Sequence[tuple[str, str]],
-    rules: Sequence[Rule],
-    dtype: str,
-    layout: Layout,
-) -> Param:
-    """One tensor of a document. Ranges in `key` and `tied` stand for the same numbers as in the name."""
+        def filled(what: str) -> str | None:
+            text = _text(fields, what)
+            if text is None or names is not None:
+                return text and template.fill(text, names or {}, what)
+            # Ranges written alike stand for the name's in their order.
+            for pattern in {pattern for pattern, _ in ranges}:
+                own = [number for other, number in ranges if other == pattern]
+                first, *rest = text.split(pattern)
+                text = first + "".join(own[i % len(own)] + piece for i, piece in enumerate(rest))
+            return text
 
-    def filled(text: str | None) -> str | None:
-        # Ranges written alike stand for the name's in their order.
-        for pattern in {pattern for pattern, _ in ranges}:
-            own = [number for other, number in ranges if other == pattern]
-            first, *rest = (text or "").split(pattern)
-            text = text and first + "".join(own[i % len(own)] + piece for i, piece in enumerate(rest))
-        return text
+        tied = filled("tied")
+        if tied is not None:
+            _only(fields, ("tied",) if names is None else ("tied", "when"), "tied tensor")
+            return Param(tied=tied)
+        if "shape" not in fields:
+            raise ValueError("has no shape")
+        if not isinstance(fields["shape"], list):
+            raise ValueError(f"shape must be an array of integers, not {fields['shape']!r}")
+        shape = fields["shape"]
+        if names is not None:
+            shape = [
+                integer(size, names, f"shape[{i}]") if isinstance(size, str) else size for i, size in enumerate(shape)
+            ]
+        rule = next((rule for rule in self.rules if self._applies(rule, name, names)), None)
+        if "scheme" in fields:
+            scheme = self._scheme(fields["scheme"], names)
+        elif rule is not None:
+            scheme = rule.scheme if isinstance(rule.scheme, Scheme) else self._scheme(rule.scheme, names)
+        else:
+            raise ValueError("has no scheme, and no rule matches its name")
+        layout, dtype = fields.get("layout"), _text(fields, "dtype")
+        if rule is not None and "scheme" not in fields:
+            layout = rule.layout if layout is None else layout
+            dtype = rule.dtype if dtype is None else dtype
+        layout = self.layout if layout is None else layout
+        return Param(
+            tuple(shape),
+            self.dtype if dtype is None else dtype,
+            scheme,
+            layout if isinstance(layout, Axes) else self._layout(layout, names),
+            filled("key"),
+        )
 
-    tied = filled(_text(fields, "tied"))
-    if tied is not None:
-        _only(fields, ("tied",), "tied tensor")
-        return Param(tied=tied)
-    if "shape" not in fields:
-        raise ValueError("has no shape")
-    if not isinstance(fields["shape"], list):
-        raise ValueError(f"shape must be an array of integers, not {fields['shape']!r}")
-    rule = next((rule for rule in rules if fnmatchcase(name, rule.match)), None)
-    if "scheme" in fields:
-        scheme = _scheme(fields["scheme"])
-    elif rule is not None:
-        scheme = rule.scheme
-    else:
-        raise ValueError("has no scheme, and no rule matches its name")
-    inherits = rule is not None and "scheme" not in fields
-    own_layout = _layout(fields["layout"]) if "layout" in fields else None
-    own_dtype = _text(fields, "dtype")
-    return Param(
-        tuple(fields["shape"]),
-        own_dtype if own_dtype is not None else (rule.dtype if inherits and rule and rule.dtype else dtype),
-        scheme,
-        own_layout or (rule.layout if inherits and rule and rule.layout else layout),
-        filled(_text(fields, "key")),
-    )
+    def _applies(self, rule: _TomlRule, name: str, names: Mapping[str, Any] | None) -> bool:
+        if not fnmatchcase(name, rule.match):
+            return False
+        return rule.when is None or condition(rule.when, names or {}, f"rule {rule.match!r}: when")
