@@ -315,11 +315,6 @@ MAMBA_SCHEMES = {"mamba_a_log", "mamba_dt_bias"}
 SEEDS = range(5)
 
 
-def skip_without_mamba(recipe):
-    if recipe == "mamba" and not named().keys() >= MAMBA_SCHEMES:
-        pytest.skip("the schemes mamba_a_log and mamba_dt_bias do not exist yet")
-
-
 def ready():
     return [name for name in recipes.names() if name != "mamba" or named().keys() >= MAMBA_SCHEMES]
 
@@ -425,7 +420,6 @@ def elsewhere(recipe: str, plan: Plan) -> dict[str, str]:
 @pytest.mark.parametrize("label", TRANSFORMERS)
 def test_transformers_draws_from_the_recipes_laws(models, label):
     recipe, sizes, _, _ = TRANSFORMERS[label]
-    skip_without_mamba(recipe)
     plan = recipes.load(recipe, **sizes)
     states = [arrays(models(label, seed)) for seed in SEEDS]
     assert compare(plan, states, elsewhere(recipe, plan)) == {}
@@ -434,7 +428,6 @@ def test_transformers_draws_from_the_recipes_laws(models, label):
 @pytest.mark.parametrize("label", TRANSFORMERS)
 def test_transformers_ties_what_the_recipe_ties(models, label):
     recipe, sizes, _, _ = TRANSFORMERS[label]
-    skip_without_mamba(recipe)
     plan = recipes.load(recipe, **sizes)
     owners: dict[int, str] = {}
     shared = {}
@@ -451,7 +444,6 @@ def test_transformers_ties_what_the_recipe_ties(models, label):
 def test_transformers_loads_what_the_recipe_draws(models, label):
     torch = pytest.importorskip("torch")
     recipe, sizes, _, _ = TRANSFORMERS[label]
-    skip_without_mamba(recipe)
     drawn = recipes.load(recipe, **sizes).build(seed=1)
     model = models(label)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in drawn.items()}, strict=True)
@@ -470,21 +462,21 @@ def test_laws_of_tensors_too_small_for_statistics():
 
 @pytest.mark.parametrize("label", [label for label in TRANSFORMERS if TRANSFORMERS[label][0] == "bert"])
 def test_padding_rows(models, label):
-    """Row 0 of BERT's word embeddings is 0 in transformers; the recipe says that it draws it like the others."""
+    """Row 0 of BERT's word embeddings is 0 in transformers, and in the recipe; the others are normal."""
     recipe, sizes, _, _ = TRANSFORMERS[label]
     name = "bert.embeddings.word_embeddings.weight"
     param = recipes.load(recipe, **sizes)[name]
     tables = [arrays(models(label, seed))[name] for seed in SEEDS]
     assert not any(table[0].any() for table in tables)
     rest = np.concatenate([table[1:].ravel() for table in tables]).astype(np.float64)
-    assert differences(rest, param.scheme, param.shape) == []
-    assert param.scheme == winit.normal(std=sizes.get("std", 0.02))
+    assert differences(rest, winit.normal(std=sizes.get("std", 0.02)), param.shape) == []
+    assert param.scheme == winit.embedding(std=sizes.get("std", 0.02), padding=0)
+    assert not recipes.load(recipe, **sizes).build(seed=0)[name][0].any()
 
 
 @pytest.mark.parametrize("label", [label for label in TRANSFORMERS if TRANSFORMERS[label][0] == "mamba"])
 def test_mamba_states(models, label):
     recipe, sizes, _, _ = TRANSFORMERS[label]
-    skip_without_mamba(recipe)
     state, drawn = arrays(models(label)), recipes.load(recipe, **sizes).build(seed=0)
     for name in (name for name in drawn if name.endswith("A_log")):
         np.testing.assert_allclose(drawn[name], state[name], rtol=3e-7, atol=1e-7)
@@ -494,7 +486,6 @@ def test_mamba_states(models, label):
 def test_mamba_steps(models, label):
     """softplus(bias) is log-uniform on [low, high], raised to the floor: theirs and ours."""
     recipe, sizes, _, _ = TRANSFORMERS[label]
-    skip_without_mamba(recipe)
     plan = recipes.load(recipe, **sizes)
     low, high = sizes.get("dt_low", 0.001), sizes.get("dt_high", 0.1)
     floor = max(sizes.get("dt_floor", 1e-4), low)
@@ -527,7 +518,6 @@ FULL = {  # the default sizes, of a published model or transformers' own; parame
 def test_default_sizes_are_transformers(recipe):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    skip_without_mamba(recipe)
     name, configuration, parameters = FULL[recipe]
     cls = getattr(transformers, name)
     with torch.device("meta"):

@@ -20,6 +20,7 @@ from winit.schemes import (
     delta_orthogonal,
     depth_scaled,
     dirac,
+    embedding,
     glorot_normal,
     glorot_uniform,
     gpt2_residual,
@@ -83,6 +84,7 @@ __all__ = [
     "dirac",
     "draw",
     "draw_sparse",
+    "embedding",
     "engines",
     "fans",
     "fill",
@@ -136,7 +138,7 @@ _LATER = {
     "dense_forward": "dense",
     "draw_sparse": "connections",
 }
-_MODULES = ("methods",)
+_MODULES = ("methods", "recipes")
 
 
 def __getattr__(name: str) -> Any:
@@ -145,8 +147,6 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         module = importlib.import_module(f"winit.{_LATER[name]}")
         return globals().setdefault(name, getattr(module, name))
-    if name == "recipes":
-        return importlib.import_module("winit.recipes")
     raise AttributeError(f"module 'winit' has no attribute {name!r}")
 
 

@@ -23,8 +23,9 @@ import numpy as np
 
 from winit.fill import bind, run
 from winit.keys import stream_key
-from winit.plan import Param, Plan
-from winit.schemes.base import WholeScheme
+from winit.laws import Law, Whole
+from winit.plan import FLOATS, Param, Plan
+from winit.schemes.constant import literal
 from winit.threads import available_threads, check_threads, share
 
 try:
@@ -108,6 +109,11 @@ def _element_dtype(param: Param) -> np.dtype:
     return np.dtype(np.uint16) if param.dtype == "bfloat16" else np.dtype(param.dtype)
 
 
+def _law(param: Param) -> Law:
+    assert param.scheme is not None
+    return param.scheme.law(param.shape, param.layout)
+
+
 class _Whole:
     """A tensor that is made at once: by the first of its spans that is drawn, and kept until the last is."""
 
@@ -168,7 +174,7 @@ def _spans(plan: Plan, seed: int, places: dict[str, int], threads: int | None) -
         key = stream_key(seed, plan.key(name))
         step = SPAN // param.itemsize
         whole = None
-        if isinstance(param.scheme, WholeScheme):
+        if param.dtype in FLOATS and not isinstance(param.scheme, literal) and isinstance(_law(param), Whole):
             whole = _Whole(param, key, -(-param.size // step), threads)
         for lo in range(0, param.size, step):
             hi = min(lo + step, param.size)

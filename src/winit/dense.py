@@ -17,7 +17,7 @@ from winit.activations import BIT, INPUT, OUTPUT, Activation
 from winit.activations import activation as as_activation
 from winit.fill import check_scheme, draw, law_code, overlaps_itself, resolve
 from winit.keys import stream_key
-from winit.laws import Sparse
+from winit.laws import Padded, Sparse, Whole
 from winit.record import Record
 from winit.schemes.base import Scheme
 from winit.schemes.constant import literal
@@ -75,7 +75,7 @@ class Virtual(Record):
             raise ValueError(f"Virtual weights have 2 axes, not shape {shape}")
         _check_layout(layout)
         stream_key(seed, name)
-        if isinstance(scheme.law(shape, layout), Sparse):
+        if isinstance(scheme.law(shape, layout), (Padded, Sparse, Whole)):
             raise TypeError(f"Virtual weights have independent elements, and those of {scheme!r} are not")
         self._set(scheme, shape, operator.index(seed), name, layout)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from winit import _kernels
 from winit.keys import stream_key
-from winit.laws import LARGEST, Constant, Law, Sparse, Whole, arithmetic, real
+from winit.laws import LARGEST, Constant, Law, Padded, Sparse, Whole, arithmetic, real
 from winit.schemes.base import Scheme
 from winit.schemes.constant import constant, literal, ones, zeros
 from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
@@ -161,6 +161,21 @@ class Stream:
         return out
 
 
+class _Padded:
+    """A destination that a kernel fills but for its positions first..last, which another fills or nobody."""
+
+    def __init__(self, fill: Any, padding: Any, first: int, last: int) -> None:
+        self.fill, self.padding, self.first, self.last = fill, padding, first, last
+        self.size = fill.size
+
+    def run(self, lo: int, hi: int) -> None:
+        first, last = (min(max(end, lo), hi) for end in (self.first, self.last))
+        self.fill.run(lo, first)
+        self.fill.run(last, hi)
+        if self.padding is not None:
+            self.padding.run(first, last)
+
+
 class _Copy:
     """A destination that takes values rather than a kernel's: given ones, or what is made when they are needed."""
 
@@ -251,8 +266,17 @@ def bind(
             box.start if isinstance(box, range) else tuple(part.start or 0 for part in box or (slice(0),) * len(shape))
         )
         return engine.Sparse(isa, _CODES[dtype], key, params, shape, law.units, law.keep, dest, begin, scale)
-    code = law_code(law)
-    return engine.Fill(isa, code, _CODES[dtype], key, params, dest, start, steps, scale)
+    if isinstance(law, Padded):
+        if isinstance(box, range):
+            first, row = law.index * law.row - box.start, law.row
+        else:
+            begin = box[0].start or 0 if box else 0
+            row = out.size // out.shape[0]
+            first = (law.index - begin) * row
+        padding = None if scale is not None else engine.Fill(isa, 0, _CODES[dtype], key, (0.0,), dest, start, steps)
+        inner = engine.Fill(isa, law_code(law.inner), _CODES[dtype], key, params, dest, start, steps, scale)
+        return _Padded(inner, padding, first, first + row)
+    return engine.Fill(isa, law_code(law), _CODES[dtype], key, params, dest, start, steps, scale)
 
 
 def _check_out(out: Any, box_shape: Shape) -> str:

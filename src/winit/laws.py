@@ -20,6 +20,7 @@ __all__ = [
     "Law",
     "Moments",
     "Normal",
+    "Padded",
     "Sparse",
     "TruncatedNormal",
     "Uniform",
@@ -392,6 +393,31 @@ class Sparse(Record):
         return Moments(mean, math.sqrt(max(variance, 0.0)), -end, end)
 
 
+class Padded(Record):
+    """A law of independent elements, but 0 along one index of the first axis; `row` elements are one index of it."""
+
+    __slots__ = ("index", "inner", "row", "size")
+    inner: Any
+    index: int
+    row: int
+    size: int
+
+    def __init__(self, inner: Any, index: int, row: int, size: int) -> None:
+        self._set(inner, index, row, size)
+
+    def params(self, dtype: str) -> tuple[float, ...]:
+        """The inner law's numbers."""
+        numbers: tuple[float, ...] = self.inner.params(dtype)
+        return numbers
+
+    def moments(self) -> Moments:
+        inner: Moments = self.inner.moments()
+        share = 1 - self.row / self.size if self.size else 1.0
+        mean = share * inner.mean
+        variance = share * (inner.std * inner.std + inner.mean * inner.mean) - mean * mean
+        return Moments(mean, math.sqrt(max(variance, 0.0)), min(inner.low, 0.0), max(inner.high, 0.0))
+
+
 class Whole(Record):
     """A tensor that is made at once and then sliced; `maker`, a scheme, makes it."""
 
@@ -416,4 +442,4 @@ class Whole(Record):
         return found
 
 
-Law = Constant | Uniform | Normal | TruncatedNormal | Sparse | Whole
+Law = Constant | Uniform | Normal | TruncatedNormal | Sparse | Padded | Whole

@@ -13,12 +13,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, SupportsIndex
 
-from winit.laws import Constant, Normal, Sparse, TruncatedNormal, Uniform, Whole, real
+from winit.laws import Constant, Normal, Padded, Sparse, TruncatedNormal, Uniform, Whole, real
 from winit.plan import FLOATS, Param, Plan
 from winit.schemes import (
     Scheme,
     constant,
     depth_scaled,
+    embedding,
     gpt2_residual,
     he_normal,
     normal,
@@ -145,7 +146,9 @@ def scaled(scheme: Scheme, factor: float, shape: tuple[int, ...], layout: Any = 
             return truncated_normal(law.mean * factor, law.std * factor, law.low, law.high)
         case Sparse() if law.mean == 0 and isinstance(scheme, sparse):
             return sparse(law.keep, law.std * factor)
-        case Sparse() | Whole():
+        case Padded() if isinstance(scheme, embedding):
+            return embedding(scheme.std * factor, scheme.padding)
+        case Sparse() | Padded() | Whole():
             raise TypeError(f"{scheme!r} cannot be scaled from outside; give it another std or gain")
 
 

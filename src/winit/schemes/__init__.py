@@ -21,6 +21,7 @@ from winit.schemes.orthogonal import (
     semi_orthogonal,
 )
 from winit.schemes.random import (
+    embedding,
     glorot_normal,
     glorot_uniform,
     he_normal,
@@ -69,6 +70,7 @@ __all__ = [
     "delta_orthogonal",
     "depth_scaled",
     "dirac",
+    "embedding",
     "glorot_normal",
     "glorot_uniform",
     "gpt2_residual",

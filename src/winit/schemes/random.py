@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, SupportsIndex
 
 from winit.activations import gain as gain_of
-from winit.laws import Constant, Law, Normal, TruncatedNormal, Uniform, real
+from winit.laws import Constant, Law, Normal, Padded, TruncatedNormal, Uniform, real
 from winit.schemes.base import Scheme
 from winit.shapes import Layout, fans
 
 __all__ = [
+    "embedding",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -146,6 +147,50 @@ class truncated_normal(Scheme):
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return TruncatedNormal(self.mean, self.std, self.low, self.high)
+
+
+class embedding(Scheme):
+    """Draw a table of embeddings from N(0, std^2), the padding token's row 0.
+
+    The other rows are those of normal(std=std).
+
+    Parameters
+    ----------
+    std : float, >= 0.
+    padding : int or None. The token whose row, along the first axis, is 0; negative ones count from the end.
+
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, a padding token that the table does not have.
+
+    Source: torch.nn.Embedding (padding_idx; its std is 1); transformers' models zero that row too.
+
+    >>> import winit
+    >>> winit.draw(winit.embedding(padding=0), (2, 3), seed=0)[0].tolist()
+    [0.0, 0.0, 0.0]
+
+    """
+
+    __slots__ = ("padding", "std")
+    std: float
+    padding: int | None
+
+    def __init__(self, std: float = 1.0, padding: int | None = None) -> None:
+        if padding is not None:
+            if isinstance(padding, bool) or not isinstance(padding, SupportsIndex):
+                raise TypeError(f"padding must be an integer or None, not {type(padding).__name__}")
+            padding = padding.__index__()
+        self._set(_not_negative(std, "std"), padding)
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        inner = Normal(0.0, self.std)
+        if self.padding is None:
+            return inner
+        rows = shape[0] if shape else 0
+        if not -rows <= self.padding < rows:
+            raise ValueError(f"padding token {self.padding} is outside a table of {rows} rows (shape {shape})")
+        size = math.prod(shape)
+        return Padded(inner, self.padding % rows, size // rows, size)
 
 
 # The standard deviation of a standard normal cut at ±2.
