@@ -64,7 +64,7 @@ def _evaluate(node: ast.expr, names: Names | None) -> Any:
             return [_evaluate(item, names) for item in items]
         case ast.Tuple(items):
             return tuple(_evaluate(item, names) for item in items)
-        case ast.Constant(bool() | int() | float() | str() as value):
+        case ast.Constant(bool() | int() | float() | str() | None as value):
             return value
     if names is None:
         raise ValueError(_PLAIN)
@@ -192,24 +192,54 @@ def names_in(text: str) -> set[str]:
     return set() if tree is None else {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def parse_call(text: Any, known: Mapping[str, Callable[..., Any]], what: str, names: Names | None = None) -> Any:
-    """Evaluate one call of a known name, such as "normal(std=0.02)"; nothing else is executed."""
+def _called(node: ast.expr) -> str | None:
+    """The name that a call calls: a name, or two with a dot between."""
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(ast.Name(module), name):
+            return f"{module}.{name}"
+    return None
+
+
+def parse_call(
+    text: Any,
+    known: Mapping[str, Callable[..., Any]],
+    what: str,
+    names: Names | None = None,
+    inner: Mapping[str, Callable[..., Any]] | None = None,
+) -> Any:
+    """Evaluate one call of a known name, such as "normal(std=0.02)"; nothing else is executed.
+
+    An argument may be a call of its own, of a name in `inner`.
+    """
     if not isinstance(text, str):
         raise ValueError(f"{what} must be a string, not {text!r}")
     tree = _parse(text)
     if isinstance(tree, ast.Name):
         raise ValueError(f"{what} {text!r} needs parentheses: '{text.strip()}()'")
-    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+    called = _called(tree.func) if isinstance(tree, ast.Call) else None
+    if not isinstance(tree, ast.Call) or called is None:
         raise ValueError(f"{what} {text!r} is not a call such as 'normal(std=0.02)'")
-    if tree.func.id not in known:
-        raise ValueError(f"{what} {tree.func.id!r} is not known; there are: {', '.join(known)}")
-    try:
-        if any(keyword.arg is None for keyword in tree.keywords):
+    if called not in known:
+        raise ValueError(f"{what} {called!r} is not known; there are: {', '.join(known)}")
+
+    def call(node: ast.Call, function: Callable[..., Any]) -> Any:
+        if any(keyword.arg is None for keyword in node.keywords):
             raise ValueError("** is not allowed")
-        if len({keyword.arg for keyword in tree.keywords}) < len(tree.keywords):
+        if len({keyword.arg for keyword in node.keywords}) < len(node.keywords):
             raise ValueError("an argument is given twice")
-        arguments = [_evaluate(argument, names) for argument in tree.args]
-        keywords = {keyword.arg: _evaluate(keyword.value, names) for keyword in tree.keywords if keyword.arg}
-        return known[tree.func.id](*arguments, **keywords)
+        arguments = [argument(each) for each in node.args]
+        keywords = {keyword.arg: argument(keyword.value) for keyword in node.keywords if keyword.arg}
+        return function(*arguments, **keywords)
+
+    def argument(node: ast.expr) -> Any:
+        name = _called(node.func) if isinstance(node, ast.Call) and inner is not None else None
+        if isinstance(node, ast.Call) and inner is not None and name in inner:
+            return call(node, inner[name])
+        return _evaluate(node, names)
+
+    try:
+        return call(tree, known[called])
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{what} {text!r}: {error}") from None

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import blake2b
 from itertools import product
 from math import prod
@@ -105,6 +105,14 @@ class Rule(NamedTuple):
     scheme: Scheme
     layout: Layout | None = None
     dtype: str | None = None
+
+
+@cache
+def known_schemes() -> dict[str, type[Scheme]]:
+    """Name every scheme that a plan's text may call: winit's own, and those of presets by their framework."""
+    from winit import presets
+
+    return {**schemes.named(), **presets.named()}
 
 
 def _shown(name: str) -> str:
@@ -561,7 +569,7 @@ class _Document:
         return when is None or condition(when, names or {}, "when")
 
     def _scheme(self, text: Any, names: Mapping[str, Any] | None) -> Scheme:
-        scheme: Scheme = parse_call(text, schemes.named(), "scheme", names)
+        scheme: Scheme = parse_call(text, known_schemes(), "scheme", names, {**known_schemes(), "Axes": Axes})
         return scheme
 
     def _layout(self, text: Any, names: Mapping[str, Any] | None) -> Layout:
@@ -592,7 +600,8 @@ class _Document:
         """Tell whether a call can be evaluated without the index of a range."""
         if self.names is None or not isinstance(text, str):
             return True
-        return names_in(text) <= {*self.names, *RESERVED, *schemes.named(), "Axes"}
+        known = {part for name in known_schemes() for part in name.split(".")}
+        return names_in(text) <= {*self.names, *RESERVED, *known, "Axes"}
 
     def _read_param(
         self,

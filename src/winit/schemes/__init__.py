@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from winit.schemes import constant as _constant
+from winit.schemes import layout as _layout
 from winit.schemes import orthogonal as _orthogonal
 from winit.schemes import random as _random
 from winit.schemes import scaled as _scaled
@@ -14,6 +15,9 @@ from winit.schemes.constant import (
     literal,
     ones,
     zeros,
+)
+from winit.schemes.layout import (
+    with_layout,
 )
 from winit.schemes.orthogonal import (
     delta_orthogonal,
@@ -104,12 +108,13 @@ __all__ = [
     "uniform",
     "variance_scaling",
     "wang_init",
+    "with_layout",
     "xavier_normal",
     "xavier_uniform",
     "zeros",
 ]
 
-_MODULES = (_constant, _orthogonal, _random, _scaled, _sparse, _structured)
+_MODULES = (_constant, _layout, _orthogonal, _random, _scaled, _sparse, _structured)
 
 
 def named() -> dict[str, type[Scheme]]:

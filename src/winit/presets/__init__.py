@@ -1,0 +1,19 @@
+"""Presets: the initialisers of torch, JAX and Keras by their own names, parameters and exact laws.
+
+The same name means different laws: he_normal is cut in JAX and Keras and not in torch, uniform(scale) is [0, scale) in JAX,
+torch's truncation is at absolute values. Each framework's module here gives what that framework means, as a winit
+scheme. Those with fans take them from the axes that the framework takes them from, whatever layout the tensor is said
+to have. Bits are winit's own: the law is theirs, the stream is not.
+"""
+
+from __future__ import annotations
+
+from winit.presets import jax, keras, torch
+from winit.schemes.base import Scheme
+
+__all__ = ["jax", "keras", "named", "torch"]
+
+
+def named() -> dict[str, type[Scheme]]:
+    """Return the schemes that only presets have, by framework and name."""
+    return {"keras.VarianceScaling": keras.VarianceScaling}

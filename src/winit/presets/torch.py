@@ -1,0 +1,212 @@
+"""torch.nn.init (2.13): its functions, as factories of schemes; without the tensor, the generator and no_grad.
+
+Fans are those of a tensor (out, in, *spatial), as torch counts them: of a transposed convolution, whose weight is
+(in, out, *spatial), torch's fan_in is what others call its fan_out. Grouped convolutions are not divided.
+"""
+
+from __future__ import annotations
+
+from winit.activations import gain
+from winit.laws import real
+from winit.schemes import (
+    Scheme,
+    constant,
+    dirac,
+    he_normal,
+    he_uniform,
+    identity,
+    normal,
+    ones,
+    orthogonal,
+    sparse_columns,
+    truncated_normal,
+    uniform,
+    with_layout,
+    xavier_normal,
+    xavier_uniform,
+    zeros,
+)
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+_KNOWN = (
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "selu",
+)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return torch's gain of a nonlinearity; param is the slope of leaky_relu (0.01) and ignored by the others.
+
+    >>> calculate_gain("leaky_relu", 0.0)
+    1.4142135623730951
+    """
+    if nonlinearity not in _KNOWN:
+        raise ValueError(f"nonlinearity must be one that torch knows, {', '.join(_KNOWN)}, not {nonlinearity!r}")
+    if param is not None:
+        param = real(param, "param")
+    return gain(nonlinearity, param if nonlinearity == "leaky_relu" else None)
+
+
+def uniform_(a: float = 0.0, b: float = 1.0) -> Scheme:
+    """U[a, b).
+
+    >>> uniform_(-1.0, 1.0)
+    uniform(low=-1.0)
+    """
+    return uniform(a, b)
+
+
+def normal_(mean: float = 0.0, std: float = 1.0) -> Scheme:
+    """N(mean, std^2).
+
+    >>> normal_(std=0.02)
+    normal(std=0.02)
+    """
+    return normal(mean, std)
+
+
+def trunc_normal_(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Scheme:
+    """N(mean, std^2) cut to [a, b], which are values, not multiples of std: std=0.02 with the default cuts is not cut.
+
+    >>> trunc_normal_(std=0.5)
+    truncated_normal(std=0.5, low=-4.0, high=4.0)
+    """
+    mean, std, a, b = real(mean, "mean"), real(std, "std"), real(a, "a"), real(b, "b")
+    if std <= 0:
+        raise ValueError(f"std must be positive, not {std!r}")
+    return truncated_normal(mean, std, (a - mean) / std, (b - mean) / std)
+
+
+def constant_(val: float) -> Scheme:
+    """Give `val` everywhere.
+
+    >>> constant_(0.5)
+    constant(value=0.5)
+    """
+    return constant(val)
+
+
+def ones_() -> Scheme:
+    """Give 1 everywhere.
+
+    >>> ones_()
+    ones()
+    """
+    return ones()
+
+
+def zeros_() -> Scheme:
+    """Give 0 everywhere.
+
+    >>> zeros_()
+    zeros()
+    """
+    return zeros()
+
+
+def eye_() -> Scheme:
+    """Give a matrix the identity.
+
+    >>> eye_()
+    identity()
+    """
+    return identity()
+
+
+def dirac_(groups: int = 1) -> Scheme:
+    """Give a convolution kernel (out, in, *spatial) the identity of its channels, in each group.
+
+    >>> dirac_(2)
+    with_layout(scheme=dirac(groups=2), layout='oi')
+    """
+    return with_layout(dirac(groups), "oi")
+
+
+def xavier_uniform_(gain: float = 1.0) -> Scheme:
+    """U[-b, b), b = gain sqrt(6 / (fan_in + fan_out)).
+
+    >>> xavier_uniform_().moments((100, 200)).high
+    0.1414213562373095
+    """
+    return with_layout(xavier_uniform(gain), "oi")
+
+
+def xavier_normal_(gain: float = 1.0) -> Scheme:
+    """N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)); not cut.
+
+    >>> xavier_normal_().moments((100, 100)).std
+    0.1
+    """
+    return with_layout(xavier_normal(gain), "oi")
+
+
+def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
+    calculate_gain(nonlinearity, a)
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode must be 'fan_in' or 'fan_out', not {mode!r}")
+    return (a if nonlinearity == "leaky_relu" else 0.0), mode, nonlinearity
+
+
+def kaiming_uniform_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Scheme:
+    """U[-b, b), b = gain sqrt(3 / fan); a is the slope of leaky_relu, ignored by other nonlinearities.
+
+    With a = sqrt(5) it is the default of torch's linear and convolutional layers, U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
+
+    >>> round(kaiming_uniform_(a=5 ** 0.5).moments((8, 100)).high, 12)
+    0.1
+    """
+    return with_layout(he_uniform(*_kaiming(a, mode, nonlinearity)), "oi")
+
+
+def kaiming_normal_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Scheme:
+    """N(0, std^2), std = gain / sqrt(fan); not cut.
+
+    >>> kaiming_normal_(mode="fan_out", nonlinearity="relu").moments((200, 8)).std
+    0.1
+    """
+    return with_layout(he_normal(*_kaiming(a, mode, nonlinearity)), "oi")
+
+
+def orthogonal_(gain: float = 1.0) -> Scheme:
+    """Orthonormal rows or columns of the matrix (out, in times spatial), times gain.
+
+    >>> orthogonal_(2.0)
+    with_layout(scheme=orthogonal(gain=2.0), layout='oi')
+    """
+    return with_layout(orthogonal(gain), "oi")
+
+
+def sparse_(sparsity: float, std: float = 0.01) -> Scheme:
+    """ceil(sparsity rows) zeros in each column of a matrix, N(0, std^2) elsewhere.
+
+    >>> sparse_(0.9)
+    sparse_columns(sparsity=0.9)
+    """
+    return sparse_columns(sparsity, 0.0, std)
