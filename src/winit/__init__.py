@@ -40,9 +40,10 @@ from winit.schemes import (
 from winit.shapes import Axes, fans
 
 if TYPE_CHECKING:
-    from winit.dense import Virtual, dense_backward, dense_forward
     from winit.connections import draw_sparse
+    from winit.dense import Virtual, dense_backward, dense_forward
     from winit.plan import Param, Plan
+    from winit.transfer import pretrained
 
 __version__ = "0.1.0"
 STREAM_VERSION = 1
@@ -75,6 +76,7 @@ __all__ = [
     "literal",
     "normal",
     "ones",
+    "pretrained",
     "sparse",
     "sparse_columns",
     "sparse_rows",
@@ -97,6 +99,7 @@ _LATER = {
     "dense_backward": "dense",
     "dense_forward": "dense",
     "draw_sparse": "connections",
+    "pretrained": "transfer",
 }
 
 
