@@ -33,6 +33,11 @@ CONTAINERS = ("safetensors", "npz", "npz deflated", "npz fortran", "npz fortran 
 DRAWN = winit.normal(std=0.5)
 
 
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order_of_tests():
+    RNG.bit_generator.state = np.random.PCG64(0).state
+
+
 def values(shape, dtype="float32", scale=1.0):
     return (RNG.standard_normal(shape) * scale).astype(BF16 if dtype == "bfloat16" else dtype)
 
@@ -40,8 +45,8 @@ def values(shape, dtype="float32", scale=1.0):
 def plan_of(arrays, **changes):
     """A plan of the arrays' shapes and dtypes, or of (shape, dtype)."""
     params = {}
-    for name, given in {**arrays, **changes}.items():
-        shape, dtype = given if isinstance(given, tuple) else (given.shape, given.dtype.name)
+    for name, its in {**arrays, **changes}.items():
+        shape, dtype = its if isinstance(its, tuple) else (its.shape, its.dtype.name)
         scheme = DRAWN if dtype in ("float32", "float64", "float16", "bfloat16") else winit.ones()
         params[name] = Param(shape, dtype, scheme)
     return Plan(params)
@@ -60,7 +65,7 @@ def save(path: Path, arrays, container="safetensors"):
         safetensors_torch.save_file(tensors, path)
         return path
     if "fortran" in container:
-        arrays = {name: np.asfortranarray(array) for name, array in arrays.items()}
+        arrays = {name: np.array(array, order="F") for name, array in arrays.items()}
     with path.open("wb") as file:
         (np.savez_compressed if "deflated" in container else np.savez)(file, **arrays)
     return path
@@ -152,7 +157,7 @@ def test_shards_and_their_index(tmp_path):
     assert all(same(got[name], arrays[name]) for name in arrays)
     with pytest.raises(ValueError, match="'a' is in .*part-0 and again in .*part-0"):
         winit.pretrained([files[0], files[0]], plan_of(arrays), seed=0)
-    for weight_map, message in (
+    for wrong, message in (
         ({"a": "part-0"}, "part-0 holds 'b', and .* says None"),
         ({**weight_map, "x": "part-1"}, "part-1 lacks 'x', which .* says it holds"),
         ({**weight_map, "a": "../part-0"}, "'../part-0' is not the name of a file beside it"),
@@ -160,7 +165,7 @@ def test_shards_and_their_index(tmp_path):
         ({**weight_map, "a": 3}, "it has no 'weight_map' from names to files"),
         (None, "it has no 'weight_map' from names to files"),
     ):
-        index.write_text(json.dumps({"weight_map": weight_map}))
+        index.write_text(json.dumps({"weight_map": wrong}))
         with pytest.raises(ValueError, match=message):
             winit.pretrained(index, plan_of(arrays), seed=0)
     for text in ("[" * 100_000, "{", "\x00"):
@@ -256,7 +261,8 @@ def nearest_even(x: float, digits: int, lowest: int) -> float:
     if not np.isfinite(x) or x == 0:
         return x
     exponent = max(np.frexp(x)[1] - digits, lowest)
-    return float(round(Fraction(x) / Fraction(2) ** int(exponent)) * Fraction(2) ** int(exponent))
+    step = Fraction(2) ** int(exponent)
+    return float(np.copysign(float(round(Fraction(x) / step) * step), x))
 
 
 @pytest.mark.parametrize("target", FLOATS)
@@ -285,23 +291,30 @@ def test_conversion_rounds_once_to_nearest_even(tmp_path, source, target):
             winit.pretrained(path, plan, seed=0)
 
 
-@pytest.mark.parametrize(("source", "target", "value"), [("float64", "float32", 3.5e38), ("float32", "float16", 65520.0),
-                                                        ("float64", "bfloat16", 3.3961775292304601e38),
-                                                        ("float32", "bfloat16", 3.4e38), ("bfloat16", "float16", -1e5)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "target", "value"),
+    [
+        ("float64", "float32", 3.5e38),
+        ("float32", "float16", 65520.0),
+        ("float64", "bfloat16", 3.3961775292304601e38),
+        ("float32", "bfloat16", 3.4e38),
+        ("bfloat16", "float16", -1e5),
+    ],
+)
 def test_conversion_never_overflows_silently(tmp_path, source, target, value):
-    path = save(
-        tmp_path / "f", {"w": values((5,), source) + np.array([0, 0, value, 0, 0]).astype(values(0, source).dtype)}
-    )
-    loaded = winit.pretrained(path, plan_of({}, w=((5,), target)), seed=0, cast=True)
+    array = np.array([1, value, np.inf, 0]).astype(values(0, source).dtype)
+    loaded = winit.pretrained(save(tmp_path / "f", {"w": array}), plan_of({}, w=((4,), target)), seed=0, cast=True)
+    shown = "65520" if value == 65520 else r"[\d.e+]+"
     for run in (loaded.build, lambda: loaded.write(tmp_path / "out")):
-        with pytest.raises(ValueError, match=rf"w: 'w' of .* has the value .*e\+.*, beyond the range of {target}"
-                           if abs(value) > 1e6 or source == "bfloat16" else "65520, beyond the range of float16"):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"w: 'w' of .* has the value {shown}, beyond the range of {target}"):
             run()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["f"]
 
 
-@pytest.mark.parametrize(("source", "target"), [("int32", "float32"), ("float32", "int32"), ("int32", "int64"),
-                                               ("bool", "uint8"), ("uint8", "int8")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("int32", "float32"), ("float32", "int32"), ("int32", "int64"), ("bool", "uint8"), ("uint8", "int8")],
+)
 def test_other_dtypes_must_agree(tmp_path, source, target):
     path = save(tmp_path / "f", {"w": np.ones(3, source)})
     with pytest.raises(ValueError, match=rf"w: 'w' of .* has dtype {source}, expected {target}$"):
@@ -374,8 +387,15 @@ def test_selected_indices_are_exact():
 
 @pytest.mark.parametrize("how", ["select", "overlap"])
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize(("old", "new"), [((3000, 1300), (1000, 997)), ((2, 3_000_000), (2, 1_000_001)),
-                                         ((400, 30, 5, 60), (201, 14, 3, 60)), ((5000, 20_000 // 40), (7, 500))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((3000, 1300), (1000, 997)),
+        ((2, 3_000_000), (2, 1_000_001)),
+        ((400, 30, 5, 60), (201, 14, 3, 60)),
+        ((5000, 20_000 // 40), (7, 500)),
+    ],
+)
 def test_large_tensors_fit_block_by_block(tmp_path, how, container, old, new):
     teacher = values(old, "float16")
     got = fitted(tmp_path, teacher, new, how, container)
@@ -392,8 +412,17 @@ def test_overlap_of_a_larger_tensor_of_many_blocks(tmp_path):
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize(("old", "new"), [((1000, 24), (1011, 24)), ((24, 1000), (24, 1003)), ((900,), (907,)),
-                                         ((3, 500, 4), (3, 507, 4)), ((500, 3, 4), (501, 3, 4)), ((1, 5), (3, 5))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((1000, 24), (1011, 24)),
+        ((24, 1000), (24, 1003)),
+        ((900,), (907,)),
+        ((3, 500, 4), (3, 507, 4)),
+        ((500, 3, 4), (501, 3, 4)),
+        ((1, 5), (3, 5)),
+    ],
+)
 def test_mean(tmp_path, container, old, new):
     embedding = values(old) + np.float32(2)
     got = fitted(tmp_path, embedding, new, "mean", container)
@@ -402,7 +431,9 @@ def test_mean(tmp_path, container, old, new):
     assert same(np.ascontiguousarray(known), embedding)
     exact = embedding.astype(np.longdouble).mean(axis, keepdims=True).astype(np.float32)
     added = np.take(got, range(old[axis], new[axis]), axis)
-    assert (np.abs(added - exact) <= np.spacing(exact)).all()  # sums in float64: one rounding, but for a near tie
+    assert (
+        np.abs(added - exact) <= np.spacing(np.abs(exact))
+    ).all()  # sums in float64: one rounding, but for a near tie
     assert (added == exact).mean() > 0.99
 
 
@@ -427,6 +458,7 @@ def test_covariance_is_the_formula(tmp_path, container, old):
     # A row does not depend on how many there are.
     one = tuple(size + (i == axis) for i, size in enumerate(old))
     first = np.moveaxis(fitted(tmp_path, embedding, one, "covariance", container, covariance_scale=0.25), axis, 0)
+    assert np.array_equal(first, got[: len(x) + 1])
 
 
 def test_covariance_has_the_old_rows_mean_and_covariance(tmp_path):
@@ -480,14 +512,19 @@ def test_bits_do_not_depend_on_threads_or_instruction_set(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "options", "message"),
     [
-        ((4, 2), (5, 2), {}, r"w: 'w' of .* has shape \(4, 2\), expected \(5, 2\) \(fit= can be overlap, select, mean, cov"),
+        (
+            (4, 2),
+            (5, 2),
+            {},
+            r"w: 'w' of .* has shape \(4, 2\), expected \(5, 2\) \(fit= can be overlap, select, mean,",
+        ),
         ((4, 2), (5, 2), {"fit": {"v": "mean"}}, r"expected \(5, 2\) \(fit= can be"),
         ((4, 2), (8,), {"fit": {"*": "overlap"}}, "'overlap' needs the same number of axes"),
         ((4, 2), (2, 3), {"fit": {"*": "select"}}, "'select' needs a source that is nowhere smaller"),
         ((4, 2), (5, 3), {"fit": {"*": "mean"}}, "'mean' needs shapes that differ along one axis"),
         ((0, 2), (5, 2), {"fit": {"*": "covariance"}}, "'covariance' needs at least one old row"),
     ],
-)  # fmt: skip
+)
 def test_shapes_that_do_not_fit(tmp_path, old, new, options, message):
     path = save(tmp_path / "f", {"w": values(old)})
     with pytest.raises(ValueError, match=message):
@@ -525,7 +562,7 @@ def test_means_need_numbers(tmp_path):
         ({"names": [("a", 3)]}, TypeError, "names must lead to a name or None, not 3"),
         ({"names": [("a.*", "b")]}, ValueError, r"names must have as many \* on both sides, not 'a\.\*' and 'b'"),
         ({"fit": {"w": None}}, TypeError, "fit must lead to one of overlap, select, mean, covariance, not None"),
-        ({"fit": {"w": "median"}}, ValueError, "fit must lead to one of overlap, select, mean, covariance, not 'median'"),
+        ({"fit": {"w": "median"}}, ValueError, "fit must lead to one of .*, covariance, not 'median'"),
         ({"leave": 3}, TypeError, "leave must be a name or several, not 3"),
         ({"leave": [3]}, TypeError, r"leave must be a name or several, not \[3\]"),
         ({"covariance_scale": -1.0}, ValueError, "covariance_scale must be at least 0, not -1.0"),
@@ -535,7 +572,7 @@ def test_means_need_numbers(tmp_path):
         ({"path": b"f"}, TypeError, "path must be a path or several"),
         ({"path": []}, ValueError, "path must be a path or several, not none"),
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments(tmp_path, options, error, message):
     arrays = {"w": values((2, 2))}
     given = {"path": save(tmp_path / "f", arrays), "plan": plan_of(arrays), "seed": 0} | options
@@ -602,7 +639,7 @@ def entry(shape, lo, hi, dtype="F32"):
 HOSTILE = {
     "empty": (b"", "it has 0 bytes"),
     "short": (b"\x01\x02", "it has 2 bytes"),
-    "length beyond": (safetensors_bytes({}, length=1 << 60), "its header claims 1,152,921,504,606,846,976 bytes of a file"),
+    "length beyond": (safetensors_bytes({}, length=1 << 60), "its header claims 1,152,921,504,606,846,976 bytes"),
     "not JSON": (safetensors_bytes(b"{"), "its header is not JSON"),
     "deep": (safetensors_bytes(b"[" * 200_000), "its header is not JSON"),
     "a list": (safetensors_bytes([]), "its header is not an object"),
@@ -614,15 +651,20 @@ HOSTILE = {
     "tail": (safetensors_bytes({"w": entry([1], 0, 4)}, b"1" * 9), "5 bytes at its end belong to no tensor"),
     "huge": (safetensors_bytes({"w": entry([1 << 40, 1 << 40], 0, 4)}, b"1" * 4), "'w' has 4 bytes, and its shape"),
     "wrapping": (safetensors_bytes({"w": entry([1 << 32, 1 << 32], 0, 0)}), "'w' has 0 bytes, and its shape"),
-    "negative size": (safetensors_bytes({"w": entry([-1, -1], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of at most 64"),
-    "many axes": (safetensors_bytes({"w": entry([1] * 100, 0, 4)}, b"1" * 4), "the shape of 'w' is not one of at most 64"),
-    "fractions": (safetensors_bytes({"w": entry([1.0], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of at most 64"),
-    "booleans": (safetensors_bytes({"w": entry([True], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of at most 64"),
-    "twice": (safetensors_bytes(b'{"w":' + json.dumps(entry([1], 0, 4)).encode() + b',"w":' +
-                                json.dumps(entry([1], 0, 4)).encode() + b"}", b"1" * 4), "its header has 'w' twice"),
+    "negative size": (safetensors_bytes({"w": entry([-1, -1], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
+    "many axes": (safetensors_bytes({"w": entry([1] * 100, 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
+    "fractions": (safetensors_bytes({"w": entry([1.0], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
+    "booleans": (safetensors_bytes({"w": entry([True], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
+    "twice": (
+        safetensors_bytes(
+            b'{"w":' + json.dumps(entry([1], 0, 4)).encode() + b',"w":' + json.dumps(entry([1], 0, 4)).encode() + b"}",
+            b"1" * 4,
+        ),
+        "its header has 'w' twice",
+    ),
     "malformed": (safetensors_bytes({"w": {"dtype": "F32"}}), "its entry for 'w' is malformed"),
     "metadata": (safetensors_bytes({"__metadata__": {"a": 1}}), "its __metadata__ is not an object of strings"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -673,14 +715,18 @@ def patched(data, place, value, width=4):
     return data
 
 
+HEADER = "{'descr':'<f4','fortran_order':False,'shape':%s}"
 ONE = npy(np.ones(4, np.float32))
 HOSTILE_NPZ = {
     "truncated": (npz([("w.npy", ONE)])[:-30], "its directory cannot be read"),
     "no directory": (bytearray(b"PK\x03\x04") + b"\x00" * 100, "its directory cannot be read"),
     "other members": (npz([("archive/data.pkl", b"x")]), "holds 'archive/data.pkl', which is not .npy"),
-    "stored beyond": (patched(patched(npz([("w.npy", ONE)]), 20, 1 << 30), 24, 1 << 30), "'w.npy' claims 1,073,741,824 bytes at"),
-    "stored more": (patched(npz([("w.npy", ONE)]), 24, 1 << 31), "'w.npy' claims 2,147,483,648 bytes, and 144 are there"),
-    "bomb": (patched(npz([("w.npy", ONE)], zipfile.ZIP_DEFLATED), 24, 1 << 31), "'w.npy' claims 2,147,483,648 bytes, and"),
+    "stored beyond": (
+        patched(patched(npz([("w.npy", ONE)]), 20, 1 << 30), 24, 1 << 30),
+        "claims 1,073,741,824 bytes at",
+    ),
+    "stored more": (patched(npz([("w.npy", ONE)]), 24, 1 << 31), "claims 2,147,483,648 bytes, and 144 are there"),
+    "bomb": (patched(npz([("w.npy", ONE)], zipfile.ZIP_DEFLATED), 24, 1 << 31), "claims 2,147,483,648 bytes, and"),
     "elsewhere": (patched(npz([("w.npy", ONE)]), 42, 7), "does not begin where its directory says"),
     "encrypted": (patched(npz([("w.npy", ONE)]), 8, 1, 2), "'w.npy' is encrypted, or compressed otherwise"),
     "lzma": (npz([("w.npy", ONE)], zipfile.ZIP_LZMA), "'w.npy' is encrypted, or compressed otherwise"),
@@ -688,14 +734,21 @@ HOSTILE_NPZ = {
     "not npy": (npz([("w.npy", b"x" * 50)]), "the header of 'w' cannot be read"),
     "header cut": (npz([("w.npy", ONE[:60])]), "the header of 'w' cannot be read"),
     "code": (npz([("w.npy", npy(header="__import__('os').abort()") + b"1" * 16)]), "the header of 'w' cannot be read"),
-    "huge": (npz([("w.npy", npy(header="{'descr':'<f4','fortran_order':False,'shape':(1099511627776,99)}") + b"1" * 16)]),
-             "'w' has 16 bytes, and its shape (1099511627776, 99) of float32 takes"),
-    "negative": (npz([("w.npy", npy(header="{'descr':'<f4','fortran_order':False,'shape':(-2,-2)}") + b"1" * 16)]),
-                 "the shape of 'w' is not one of at most 64 sizes"),
+    "huge": (
+        npz([("w.npy", npy(header=HEADER % "(1099511627776,99)") + b"1" * 16)]),
+        "'w' has 16 bytes, and its shape (1099511627776, 99) of float32 takes",
+    ),
+    "negative": (
+        npz([("w.npy", npy(header=HEADER % "(-2,-2)") + b"1" * 16)]),
+        "the shape of 'w' is not one of at most 64 sizes",
+    ),
     "short": (npz([("w.npy", ONE[:-1])]), "'w' has 15 bytes, and its shape (4,) of float32 takes 16"),
-    "long header": (npz([("w.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 30) + b"x" * 20_000)]), "the header of 'w'"),
-    "version 9": (npz([("w.npy", b"\x93NUMPY\x09\x00" + ONE[8:])]), "the header of 'w' cannot be read (version (9, 0))"),
-}  # fmt: skip
+    "long header": (
+        npz([("w.npy", b"\x93NUMPY\x02\0" + struct.pack("<I", 1 << 30) + b"x" * 20_000)]),
+        "the header of 'w'",
+    ),
+    "version 9": (npz([("w.npy", b"\x93NUMPY\x09\x00" + ONE[8:])]), "'w' cannot be read (version (9, 0))"),
+}
 
 
 @pytest.mark.parametrize("case", HOSTILE_NPZ)
@@ -718,9 +771,16 @@ def test_npz_of_one_name_twice(tmp_path):
         winit.pretrained(tmp_path / "f", plan_of({"w": values((4,))}), seed=0)
 
 
-@pytest.mark.parametrize(("array", "kind"), [(np.array([object()] * 4), "object"), (np.ones(4, ">f4"), ">f4"),
-                                            (np.array(["abc"] * 4), "str96"), (np.zeros(4, "f4,f4"), "void64"),
-                                            (np.ones(4, np.complex128), "complex128")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("array", "kind"),
+    [
+        (np.array([object()] * 4), "object"),
+        (np.ones(4, ">f4"), ">f4"),
+        (np.array(["abc"] * 4), "str96"),
+        (np.zeros(4, "f4,f4"), "void64"),
+        (np.ones(4, np.complex128), "complex128"),
+    ],
+)
 def test_npz_of_other_things_than_numbers(tmp_path, array, kind):
     data = npz([("w.npy", npy(np.array([1, 2, 3, 4], object) if kind == "object" else array)), ("v.npy", ONE)])
     (tmp_path / "f").write_bytes(bytes(data))

@@ -191,8 +191,8 @@ def _read_npy(
                 raise ValueError(f"version {version}")
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(stream, max_header_size=MAX_NPY_HEADER)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise broken(f"the header of {name!r} cannot be read ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # NumPy's parser lets through what Python's own raises, tokenize.TokenError for one
+        raise broken(f"the header of {name!r} cannot be read ({' '.join(str(error).split())})") from None
     skip = stream.tell()
     nbytes = member.file_size - skip
     # NumPy writes bfloat16, a dtype that it does not know, as two bytes of nothing in particular.

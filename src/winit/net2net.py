@@ -59,8 +59,8 @@ def widen(
     copy : name -> axis of the units, of all that leads into them or goes with them: weight, bias, the scale, shift,
         mean and variance of a normalisation. Their length is n.
     share : name -> axis, or (axis, k), of the float32, float64, float16 or bfloat16 arrays that the units lead into.
-        Its length is n; or n k, unit u owning k u ... k u + k - 1, as where a convolution's channels are flattened for a
-        linear layer. A name may be in both, with two axes (a recurrent weight).
+        Its length is n; or n k, unit u owning k u ... k u + k - 1, as where a convolution's channels are flattened for
+        a linear layer. A name may be in both, with two axes (a recurrent weight).
     seed, name : as in winit.draw; name is the first of `copy` by default. "random" takes g(n + i) =
         floor(n w_i / 2^32), w_i word i of tag 1, which favours no unit by more than n / 2^32 of its share, and does
         not depend on how many units follow.
@@ -234,7 +234,7 @@ def deepen(
         raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {kind!r}")
     f = as_activation(activation)
     if f not in (relu(), identity()):
-        raise ValueError(f"activation must be relu or identity, which f(f(x)) = f(x) holds for, not {f!r}")
+        raise ValueError(f"activation must be relu or identity, which f(f(x)) = f(x) holds for, not {f.name!r}")
     sizes = check_shape(shape)
     if len(sizes) < 2:
         raise ValueError(f"shape must have two axes at least, not {sizes}")
