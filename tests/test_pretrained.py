@@ -846,7 +846,7 @@ def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
 how, source, target = sys.argv[1:4]
-old, new = ((6000, 8000), (6000, 8000)) if how == "copy" else ((6000, 8000), (1500, 4000))
+old, new = ((6000, 8000), (6000, 8000)) if how == "copy" else ((6000, 8000), (3000, 500))
 plan = Plan({"w": Param(new, scheme=winit.normal()), "v": Param((10,), scheme=winit.normal())})
 winit.draw(winit.normal(), 1 << 21, seed=0)
 before = peak()
