@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from winit.connections import draw_sparse
     from winit.dense import Virtual, dense_backward, dense_forward
     from winit.plan import Param, Plan
+    from winit.transfer import pretrained
 
 __version__ = "0.1.0"
 STREAM_VERSION = 1
@@ -111,6 +112,7 @@ __all__ = [
     "normal",
     "ones",
     "orthogonal",
+    "pretrained",
     "semi_orthogonal",
     "siren",
     "small_init",
@@ -139,6 +141,7 @@ _LATER = {
     "dense_backward": "dense",
     "dense_forward": "dense",
     "draw_sparse": "connections",
+    "pretrained": "transfer",
 }
 _MODULES = ("methods", "recipes")
 

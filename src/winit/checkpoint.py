@@ -13,11 +13,11 @@ import stat
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,7 +33,20 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Verification", "header", "read_header", "verify", "write"]
+__all__ = [
+    "Part",
+    "Span",
+    "Verification",
+    "destination",
+    "element_dtype",
+    "header",
+    "read_at",
+    "read_header",
+    "spans",
+    "store",
+    "verify",
+    "write",
+]
 
 SPAN = 4 << 20  # bytes that a thread draws into its buffer before it writes them to their place
 MAX_THREADS = 32  # more would not write faster, and their buffers would be most of the memory
@@ -59,12 +72,13 @@ CODES = {
 Progress = Callable[[int, int], None]
 
 
-def header(plan: Plan, seed: int) -> tuple[bytes, dict[str, int]]:
+def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dict[str, int]]:
     """Lay out a plan's file.
 
     Tensors stand in the plan's order, those of wider elements first, so that each is aligned for its dtype. The
     metadata carries the stream version, the seed, the plan's digest, and for each tied name the name it is tied to
-    (as safetensors.torch.save_model does).
+    (as safetensors.torch.save_model does). Where not all values are the plan's own, `origin` says so in the place of
+    the plan's digest.
 
     Returns
     -------
@@ -82,8 +96,8 @@ def header(plan: Plan, seed: int) -> tuple[bytes, dict[str, int]]:
         "format": "pt",
         "winit.stream": str(STREAM_VERSION),
         "winit.seed": str(seed),
-        "winit.plan": plan.digest,
     }
+    metadata |= {"winit.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
     entries: dict[str, Any] = {"__metadata__": metadata}
     places = {}
     end = 0
@@ -105,7 +119,8 @@ def header(plan: Plan, seed: int) -> tuple[bytes, dict[str, int]]:
     return struct.pack("<Q", len(text)) + text, {name: start + place for name, place in places.items()}
 
 
-def _element_dtype(param: Param) -> np.dtype:
+def element_dtype(param: Param) -> np.dtype:
+    """Return what a tensor's elements are in memory: words of 16 bits for bfloat16."""
     return np.dtype(np.uint16) if param.dtype == "bfloat16" else np.dtype(param.dtype)
 
 
@@ -126,7 +141,7 @@ class _Whole:
         param = self.param
         with self.lock:  # the others wait: making it takes all threads
             if self.values is None:
-                self.values = np.empty(param.size, _element_dtype(param))
+                self.values = np.empty(param.size, element_dtype(param))
                 out = self.values.reshape(param.shape)
                 assert param.scheme is not None
                 run(
@@ -140,8 +155,18 @@ class _Whole:
         return part
 
 
+class Part(Protocol):
+    """What one thread writes without a pause: pieces of a tensor, each with its place in the file."""
+
+    def pieces(self, buffer: Any) -> Iterator[tuple[int, memoryview]]:
+        """Make the pieces one by one, in a byte buffer of SPAN bytes or elsewhere."""
+        ...
+
+
 @dataclass(frozen=True)
-class _Span:
+class Span:
+    """Elements lo..hi of a tensor that is drawn, and their place in the file."""
+
     name: str
     param: Param
     key: tuple[int, int]
@@ -155,7 +180,7 @@ class _Span:
         param = self.param
         assert param.scheme is not None
         size = (self.hi - self.lo) * param.itemsize
-        out = buffer[:size].view(_element_dtype(param))
+        out = buffer[:size].view(element_dtype(param))
         if self.whole is not None:
             out[...] = self.whole.part(self.lo, self.hi)
             return memoryview(buffer)[:size]
@@ -167,8 +192,12 @@ class _Span:
         bound.run(0, bound.size)
         return memoryview(buffer)[:size]
 
+    def pieces(self, buffer: Any) -> Iterator[tuple[int, memoryview]]:
+        yield self.place, self.draw(buffer)
 
-def _spans(plan: Plan, seed: int, places: dict[str, int], threads: int | None) -> Iterator[_Span]:
+
+def spans(plan: Plan, seed: int, places: dict[str, int], threads: int | None) -> Iterator[Span]:
+    """Cut the tensors of a plan into spans, at the places given."""
     for name, place in places.items():
         param = plan[name]
         key = stream_key(seed, plan.key(name))
@@ -178,7 +207,7 @@ def _spans(plan: Plan, seed: int, places: dict[str, int], threads: int | None) -
             whole = _Whole(param, key, -(-param.size // step), threads)
         for lo in range(0, param.size, step):
             hi = min(lo + step, param.size)
-            yield _Span(name, param, key, lo, hi, place + lo * param.itemsize, whole)
+            yield Span(name, param, key, lo, hi, place + lo * param.itemsize, whole)
 
 
 class _Counter:
@@ -239,6 +268,13 @@ def write(
     """
     check_threads(threads)
     stream_key(seed)
+    target = destination(path, overwrite)
+    head, places = header(plan, seed)
+    store(target, head, list(spans(plan, seed, places, threads)), plan.nbytes, overwrite, threads, progress)
+
+
+def destination(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Return the file that a path names for writing, or raise OSError: see write."""
     target = Path(path)
     if not hasattr(os, "pwrite"):
         raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", str(target))
@@ -250,24 +286,34 @@ def write(
         raise OSError(errno.EINVAL, "is not a regular file and will not be replaced by one", str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists already (overwrite=True or --overwrite replaces it)", str(target))
-    head, places = header(plan, seed)
-    total = len(head) + plan.nbytes
-    spans = list(_spans(plan, seed, places, threads))
-    buffers = _buffers(_threads(threads), len(spans), 1)
-    counter = _Counter(plan.nbytes, progress)
+    return target
+
+
+def store(
+    target: Path,
+    head: bytes,
+    parts: Sequence[Part],
+    nbytes: int,
+    overwrite: bool,
+    threads: int | None,
+    progress: Progress | None,
+) -> None:
+    """Write a header and the parts of nbytes that follow it, whole or not at all."""
+    buffers = _buffers(_threads(threads), len(parts), 1)
+    counter = _Counter(nbytes, progress)
     try:
         with _appearing(target, overwrite) as descriptor:
-            _check_room(descriptor, total, target)
+            _check_room(descriptor, len(head) + nbytes, target)
             _write_at(descriptor, memoryview(head), 0)
 
-            def work(span: _Span) -> None:
+            def work(part: Part) -> None:
                 own = buffers.pop()
-                data = span.draw(own[0])
-                _write_at(descriptor, data, span.place)
+                for place, data in part.pieces(own[0]):
+                    _write_at(descriptor, data, place)
+                    counter.add(len(data))
                 buffers.append(own)
-                counter.add(len(data))
 
-            share(work, spans, _threads(threads))
+            share(work, parts, _threads(threads))
     except OSError as error:
         if error.filename is None and error.errno is not None:
             error.filename = str(target)
@@ -429,10 +475,22 @@ def read_header(descriptor: int, name: str) -> tuple[dict[str, dict[str, Any]], 
     if length > min(size - 8, MAX_HEADER):
         raise broken(f"its header claims {length:,} bytes of a file of {size:,}")
     text = os.pread(descriptor, length, 8)
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                twice.append(key)
+            found[key] = value
+        return found
+
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise broken(f"its header is not JSON ({str(error).splitlines()[0]})") from None
+    if twice:
+        raise broken(f"its header has {twice[0]!r} twice")
     if not isinstance(entries, dict):
         raise broken("its header is not an object")
     metadata = entries.pop("__metadata__", {})
@@ -497,23 +555,23 @@ def verify(
                 malformed[name] = "is {} {} in {:,} bytes, expected {} {} in {:,}".format(*found, *expected)
             else:
                 places[name] = start + lo
-        spans = list(_spans(plan, seed, places, threads))
-        buffers = _buffers(_threads(threads), len(spans), 2)
+        parts = list(spans(plan, seed, places, threads))
+        buffers = _buffers(_threads(threads), len(parts), 2)
         total = sum(plan[name].nbytes for name in places)
         counter = _Counter(total, progress)
         differ = set()
 
-        def work(span: _Span) -> None:
+        def work(span: Span) -> None:
             own = buffers.pop()
             expected = span.draw(own[0])
             found = memoryview(own[1])[: len(expected)]
-            _read_at(descriptor, found, span.place, os.fspath(path))
+            read_at(descriptor, found, span.place, os.fspath(path))
             if not np.array_equal(np.frombuffer(expected, np.uint8), np.frombuffer(found, np.uint8)):
                 differ.add(span.name)
             buffers.append(own)
             counter.add(len(expected))
 
-        share(work, spans, _threads(threads))
+        share(work, parts, _threads(threads))
     finally:
         os.close(descriptor)
     return Verification(
@@ -527,7 +585,8 @@ def verify(
     )
 
 
-def _read_at(descriptor: int, into: memoryview, place: int, name: str) -> None:
+def read_at(descriptor: int, into: memoryview, place: int, name: str) -> None:
+    """Fill a byte buffer from a place in a file; ValueError where the file ends before."""
     while into:
         count = os.preadv(descriptor, [into], place) if hasattr(os, "preadv") else _pread(descriptor, into, place)
         if count == 0:

@@ -12,7 +12,7 @@ __all__ = ["with_layout"]
 
 
 class with_layout(Scheme):
-    """Draw as another scheme does in a layout of its own, whatever the tensor's: what ported code's fans were taken from.
+    """Draw as another scheme does in a layout of its own, whatever the tensor's: for code ported from elsewhere.
 
     Parameters
     ----------
