@@ -234,9 +234,9 @@ def parse_call(
         return function(*arguments, **keywords)
 
     def argument(node: ast.expr) -> Any:
-        name = _called(node.func) if isinstance(node, ast.Call) and inner is not None else None
-        if isinstance(node, ast.Call) and inner is not None and name in inner:
-            return call(node, inner[name])
+        name = _called(node.func) if isinstance(node, ast.Call) else None
+        if isinstance(node, ast.Call) and name is not None and name in (inner or {}):
+            return call(node, (inner or {})[name])
         return _evaluate(node, names)
 
     try:

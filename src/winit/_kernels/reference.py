@@ -557,5 +557,4 @@ class Sparse:
         with default_float_mode():
             value = self.at((unit[:, None] * unit_step + picks * input_step).ravel())
         inputs[...] = picks.ravel()
-        to_half = ROUND.get(self.dtype, (None, None))[0]
-        to[...] = value if to_half is None else to_half(value)
+        to[...] = value

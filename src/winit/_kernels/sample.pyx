@@ -288,7 +288,9 @@ cdef class Sparse:
         """
         cdef Py_buffer places, to
         cdef int failed = 0
-        cdef Py_ssize_t size = 8 if self.spec.dtype == 1 else 4 if self.spec.dtype == 0 else 2, count
+        cdef Py_ssize_t size = 8 if self.spec.dtype == 1 else 4, count
+        if self.spec.dtype > 1:
+            raise ValueError(f"rows are of float32 or float64, not of dtype {self.spec.dtype}")
         PyObject_GetBuffer(inputs, &places, PyBUF_ND | PyBUF_WRITABLE)
         try:
             PyObject_GetBuffer(values, &to, PyBUF_SIMPLE | PyBUF_WRITABLE)

@@ -46,8 +46,36 @@ static int lowest_bit(uint64_t bits)
 
 /* ---- a) picks --------------------------------------------------------------------------------------------------- */
 
+/* Few picks below 2^31, in ascending order. Unless two draws are equal no pick is replaced, and each one's place is how
+ * many are less: eight at once, without a branch. Returns 0 where two are equal. */
+static int pick_few(const winit_sparse *s, const uint32_t *words, int64_t *picks)
+{
+    int32_t drawn[FEW], place[FEW];
+    const int keep = (int)s->keep;
+    const int32_t first = (int32_t)(s->inputs - s->keep);
+    int32_t equal = 0;
+    for (int i = 0; i < keep; i++) drawn[i] = (int32_t)((uint64_t)words[i] * (uint64_t)(first + i + 1) >> 32);
+    for (int i = keep; i % 8 != 0; i++) drawn[i] = -1;
+    for (int i = 0; i < keep; i += 8) {
+        int32_t own[8], less[8] = {0}, same[8] = {0};
+        memcpy(own, drawn + i, sizeof own);
+        for (int q = 0; q < keep; q++) {
+            for (int l = 0; l < 8; l++) {
+                less[l] -= -(drawn[q] < own[l]);
+                same[l] -= -(drawn[q] == own[l]);
+            }
+        }
+        memcpy(place + i, less, sizeof less);
+        for (int l = 0; l < 8; l++) equal += same[l];
+    }
+    if (equal != keep) return 0;
+    for (int i = 0; i < keep; i++) picks[place[i]] = drawn[i];
+    return 1;
+}
+
 static void pick(const winit_sparse *s, const uint32_t *words, room *r, int sorted)
 {
+    if (sorted && s->keep <= FEW && s->inputs < INT32_MAX && pick_few(s, words, r->picks)) return;
     const int64_t keep = s->keep;
     int64_t *picks = r->picks;
     for (int64_t i = 0; i < keep; i++) {
@@ -204,32 +232,42 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t hi)
 int winit_sparse_rows(const winit_sparse *s, int64_t first, int64_t last, int64_t unit_step, int64_t input_step,
                       int wide, void *inputs, void *values)
 {
-    const size_t size = s->dtype == WINIT_F64 ? 8 : s->dtype == WINIT_F32 ? 4 : 2;
-    const int64_t at_once = s->keep < WORDS ? WORDS / (s->keep ? s->keep : 1) : 1;
+    const size_t size = s->dtype == WINIT_F64 ? 8 : 4;
+    const int64_t keep = s->keep, at_once = keep < WORDS ? WORDS / (keep ? keep : 1) : 1;
+    uint64_t flat[WINIT_SCATTER];
+    double drawn[WINIT_SCATTER]; /* or as many floats */
+    size_t count = 0;
+    char *to = values;
     room r;
-    batch b;
-    b.count = 0;
     if (make_room(s, &r) != 0) return -1;
     for (int64_t unit = first; unit < last; unit++) {
-        const int64_t used = (unit - first) % at_once, left = last - unit;
+        const int64_t used = (unit - first) % at_once, left = last - unit, start = (unit - first) * keep;
         if (used == 0) {
-            s->table->words(s->key, WINIT_TAG_POSITIONS, (uint64_t)unit * (uint64_t)s->keep,
-                            (size_t)((left < at_once ? left : at_once) * s->keep), r.words);
+            s->table->words(s->key, WINIT_TAG_POSITIONS, (uint64_t)unit * (uint64_t)keep,
+                            (size_t)((left < at_once ? left : at_once) * keep), r.words);
         }
-        pick(s, r.words + used * s->keep, &r, 1);
-        for (int64_t i = 0; i < s->keep; i++) {
-            const int64_t where = (unit - first) * s->keep + i;
-            if (wide) {
-                ((int64_t *)inputs)[where] = r.picks[i];
-            } else {
-                ((int32_t *)inputs)[where] = (int32_t)r.picks[i];
-            }
-            b.flat[b.count] = (uint64_t)(unit * unit_step + r.picks[i] * input_step);
-            b.to[b.count] = (char *)values + (size_t)where * size;
-            if (++b.count == WINIT_SCATTER) flush(s, &b);
+        pick(s, r.words + used * keep, &r, 1);
+        const int64_t *const picks = r.picks;
+        if (wide) {
+            memcpy((int64_t *)inputs + start, picks, (size_t)keep * sizeof *picks);
+        } else {
+            int32_t *const narrow = (int32_t *)inputs + start;
+            for (int64_t i = 0; i < keep; i++) narrow[i] = (int32_t)picks[i];
+        }
+        for (int64_t i = 0; i < keep;) {
+            const int64_t room_left = WINIT_SCATTER - (int64_t)count, some = keep - i < room_left ? keep - i : room_left;
+            const uint64_t base = (uint64_t)(unit * unit_step);
+            for (int64_t q = 0; q < some; q++) flat[count + q] = base + (uint64_t)(picks[i + q] * input_step);
+            i += some;
+            count += (size_t)some;
+            if (count < WINIT_SCATTER && (i < keep || unit + 1 < last)) continue;
+            memset(flat + count, 0, (WINIT_SCATTER - count) * sizeof *flat);
+            s->table->normals_at(s->key, flat, count, s->params, s->dtype == WINIT_F64, drawn);
+            memcpy(to, drawn, count * size);
+            to += count * size;
+            count = 0;
         }
     }
-    flush(s, &b);
     leave_room(&r);
     return 0;
 }

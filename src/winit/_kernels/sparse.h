@@ -37,7 +37,7 @@ typedef struct {
 int winit_sparse_write(const winit_sparse *, int64_t lo, int64_t hi);
 
 /* The inputs of units [first, last), keep each, ascending, in 64 bits where `wide` and else in 32, and the values there. Element flat index of unit u's input i:
- * unit_step u + input_step i. */
+ * unit_step u + input_step i. Of float32 and float64. */
 int winit_sparse_rows(const winit_sparse *, int64_t first, int64_t last, int64_t unit_step, int64_t input_step,
                       int wide, void *inputs, void *values);
 
