@@ -47,14 +47,14 @@ def compiled(function: Function) -> Function:
     constants: the coefficients, frozen with the stream, and those of selu and gelu_tanh.
     """
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # no directory that can be written
-        return njit(nogil=True)(function)
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 def point(function: Function) -> Function:
     """Compile as part of what calls it: copied in before LLVM sees it, which else finds calls and vectorises no loop."""
-    return njit(nogil=True, inline="always")(function)
+    return njit(nogil=True, inline="always", error_model="numpy")(function)
 
 
 # ---- a) bits
@@ -95,7 +95,9 @@ def _philox() -> Callable[..., Any]:
     for i in range(10):
         lines.append("    p0, p1 = c0 * M0, c2 * M1")
         first, second = (f"(({key} + W{j} * U64({i})) & LOW)" for j, key in enumerate("ab"))
-        lines.append(f"    c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ {first}, p1 & LOW, (p0 >> HALF) ^ c3 ^ {second}, p0 & LOW")
+        lines.append(
+            f"    c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ {first}, p1 & LOW, (p0 >> HALF) ^ c3 ^ {second}, p0 & LOW"
+        )
     lines.append("    return c0, c1, c2, c3")
     space = {"U64": U64, "M0": U64(0xD2511F53), "M1": U64(0xCD9E8D57), "W0": U64(0x9E3779B9), "W1": U64(0xBB67AE85)}
     space |= {"LOW": U64(0xFFFFFFFF), "HALF": U64(32)}
@@ -182,22 +184,25 @@ def normal_pair(a, b):
 
 
 @point
-def quantile(t):
-    """The z >= 0 with Phi(-z) = t, t in (0, 1/2]."""
+def quantile(t, far):
+    """The z >= 0 with Phi(-z) = t, t in (0, 1/2]; unless `far`, no s is above the split."""
     tiny = t < F32(2.0**-126)
     bits = bits_f32(t * TWO_32 if tiny else t)
     f = float_f32(U32((bits & U32(0x007FFFFF)) | U32(0x3F000000))) - ONE_F32
     e = I32(126) - I32(bits >> U32(23)) + (I32(32) if tiny else I32(0))
     s = F32(math.sqrt(neg2log_f32(f, F32(e))))
-    near, far = quantile0_f32(s - SHIFT0_F32), quantile1_f32(s - SHIFT1_F32)
-    return far if s > SPLIT_F32 else near
+    near = quantile0_f32(s - SHIFT0_F32)
+    if far:
+        other = quantile1_f32(s - SHIFT1_F32)
+        near = other if s > SPLIT_F32 else near
+    return near
 
 
 @point
-def truncated_point(n, low, high, below, above, step, threshold):
+def truncated_point(n, low, high, below, above, step, threshold, far):
     left = n < threshold
     m = F32(I32(n if left else U32(0xFFFFFF) - n)) + HALF_F32
-    q = quantile((below if left else above) + m * step)
+    q = quantile((below if left else above) + m * step, far)
     z = -q if left else q
     z = low if z < low else z
     return high if z > high else z
@@ -247,23 +252,27 @@ def normal_pair_f64(a, b):
 
 
 @point
-def quantile_f64(t):
+def quantile_f64(t, far):
     bits = bits_f64(t)
     f = float_f64((bits & U64(0x000FFFFFFFFFFFFF)) | U64(0x3FE0000000000000)) - 1.0
     s = math.sqrt(neg2log_f64(f, int52(U64(1022) - (bits >> U64(52)))))
-    x = s - (SHIFT2 if s > SPLIT1 else SHIFT1 if s > SPLIT0 else SHIFT0)
-    if s > SPLIT1:
-        return top2(x) / bottom2(x)
-    if s > SPLIT0:
-        return top1(x) / bottom1(x)
-    return top0(x) / bottom0(x)
+    x = s - SHIFT0
+    top, bottom = top0(x), bottom0(x)
+    if far:  # all three, and two choices: vectors have no other way
+        x = s - SHIFT1
+        other_top, other_bottom = top1(x), bottom1(x)
+        top, bottom = (other_top if s > SPLIT0 else top), (other_bottom if s > SPLIT0 else bottom)
+        x = s - SHIFT2
+        other_top, other_bottom = top2(x), bottom2(x)
+        top, bottom = (other_top if s > SPLIT1 else top), (other_bottom if s > SPLIT1 else bottom)
+    return top / bottom
 
 
 @point
-def truncated_point_f64(k, low, high, below, above, step, threshold):
+def truncated_point_f64(k, low, high, below, above, step, threshold, far):
     left = k < threshold
     m = int53(k if left else U64(0x1FFFFFFFFFFFFF) - k) + 0.5
-    q = quantile_f64((below if left else above) + m * step)
+    q = quantile_f64((below if left else above) + m * step, far)
     z = -q if left else q
     z = low if z < low else z
     return high if z > high else z
@@ -281,6 +290,37 @@ def k53(first, second):
 
 
 # ---- c) values: blocks [block, block + blocks) of a law into v, 4 values of float32 or 2 of float64 a block
+
+
+def _truncated(far: bool) -> tuple[Any, Any]:
+    """The loops of the truncated laws; far cuts need more polynomials."""
+
+    @compiled
+    def single(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold):
+        for i in range(blocks):
+            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
+            z0 = truncated_point(U32(w0 >> U64(8)), low, high, below, above, step, threshold, far)
+            z1 = truncated_point(U32(w1 >> U64(8)), low, high, below, above, step, threshold, far)
+            z2 = truncated_point(U32(w2 >> U64(8)), low, high, below, above, step, threshold, far)
+            z3 = truncated_point(U32(w3 >> U64(8)), low, high, below, above, step, threshold, far)
+            v[4 * i] = mean + std * z0
+            v[4 * i + 1] = mean + std * z1
+            v[4 * i + 2] = mean + std * z2
+            v[4 * i + 3] = mean + std * z3
+
+    @compiled
+    def double(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold):
+        for i in range(blocks):
+            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
+            z0 = truncated_point_f64(k53(w0, w1), low, high, below, above, step, threshold, far)
+            z1 = truncated_point_f64(k53(w2, w3), low, high, below, above, step, threshold, far)
+            v[2 * i] = mean + std * z0
+            v[2 * i + 1] = mean + std * z1
+
+    return single, double
+
+
+(near_f32, near_f64), (far_f32, far_f64) = _truncated(False), _truncated(True)
 
 
 @compiled
@@ -308,16 +348,10 @@ def values_f32(law, k0, k1, block, blocks, v, p):
     else:
         mean, std, low, high = F32(p[0]), F32(p[1]), F32(p[2]), F32(p[3])
         below, above, step, threshold = F32(p[4]), F32(p[5]), F32(p[6]), U32(p[7])
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            z0 = truncated_point(U32(w0 >> U64(8)), low, high, below, above, step, threshold)
-            z1 = truncated_point(U32(w1 >> U64(8)), low, high, below, above, step, threshold)
-            z2 = truncated_point(U32(w2 >> U64(8)), low, high, below, above, step, threshold)
-            z3 = truncated_point(U32(w3 >> U64(8)), low, high, below, above, step, threshold)
-            v[4 * i] = mean + std * z0
-            v[4 * i + 1] = mean + std * z1
-            v[4 * i + 2] = mean + std * z2
-            v[4 * i + 3] = mean + std * z3
+        if p[8] != 0:
+            far_f32(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold)
+        else:
+            near_f32(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold)
 
 
 @compiled
@@ -336,13 +370,10 @@ def values_f64(law, k0, k1, block, blocks, v, p):
             v[2 * i] = p[0] + p[1] * z0
             v[2 * i + 1] = p[0] + p[1] * z1
     else:
-        threshold = U64(p[7])
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            z0 = truncated_point_f64(k53(w0, w1), p[2], p[3], p[4], p[5], p[6], threshold)
-            z1 = truncated_point_f64(k53(w2, w3), p[2], p[3], p[4], p[5], p[6], threshold)
-            v[2 * i] = p[0] + p[1] * z0
-            v[2 * i + 1] = p[0] + p[1] * z1
+        if p[8] != 0:
+            far_f64(k0, k1, block, blocks, v, p[0], p[1], p[2], p[3], p[4], p[5], p[6], U64(p[7]))
+        else:
+            near_f64(k0, k1, block, blocks, v, p[0], p[1], p[2], p[3], p[4], p[5], p[6], U64(p[7]))
 
 
 @compiled
@@ -366,9 +397,9 @@ def words_range(k0, k1, tag, lo, dest):
 @point
 def round_bf16(x):
     u = bits_f32(x)
-    if (u & U32(0x7FFFFFFF)) > U32(0x7F800000):
-        return U16(u >> U32(16) | U32(0x40))
-    return U16(U32(u + U32(0x7FFF) + (u >> U32(16) & U32(1))) >> U32(16))
+    near = U32(u + U32(0x7FFF) + (u >> U32(16) & U32(1))) >> U32(16)
+    quiet = u >> U32(16) | U32(0x40)
+    return U16(quiet if (u & U32(0x7FFFFFFF)) > U32(0x7F800000) else near)
 
 
 @point
@@ -401,25 +432,52 @@ def widen_f16(h):
 @compiled
 def emit_f32(v, skip, count, address, stride, dtype, adding, scale):
     """Write v[skip : skip + count] to float32 (0), float16 (2) or bfloat16 (3), `stride` bytes apart."""
-    if dtype == 0:
+    scale, from_ = F32(scale), v[skip : skip + count]
+    if dtype == 0 and stride == 4:
+        near = carray(_pointer(address), (count,), F32)
+        if adding:
+            for j in range(count):
+                near[j] = near[j] + scale * from_[j]
+        else:
+            for j in range(count):
+                near[j] = from_[j]
+    elif dtype == 0:
         for j in range(count):
             to = carray(_pointer(address + j * stride), (1,), F32)
-            to[0] = to[0] + F32(scale) * v[skip + j] if adding else v[skip + j]
+            to[0] = to[0] + scale * from_[j] if adding else from_[j]
+    elif stride == 2 and not adding:
+        words = carray(_pointer(address), (count,), U16)
+        if dtype == 2:
+            for j in range(count):
+                words[j] = round_f16(from_[j])
+        else:
+            for j in range(count):
+                words[j] = round_bf16(from_[j])
     elif dtype == 2:
         for j in range(count):
-            to = carray(_pointer(address + j * stride), (1,), U16)
-            to[0] = round_f16(widen_f16(to[0]) + F32(scale) * v[skip + j] if adding else v[skip + j])
+            half = carray(_pointer(address + j * stride), (1,), U16)
+            half[0] = round_f16(widen_f16(half[0]) + scale * from_[j] if adding else from_[j])
     else:
         for j in range(count):
-            to = carray(_pointer(address + j * stride), (1,), U16)
-            to[0] = round_bf16(widen_bf16(to[0]) + F32(scale) * v[skip + j] if adding else v[skip + j])
+            half = carray(_pointer(address + j * stride), (1,), U16)
+            half[0] = round_bf16(widen_bf16(half[0]) + scale * from_[j] if adding else from_[j])
 
 
 @compiled
 def emit_f64(v, skip, count, address, stride, dtype, adding, scale):
-    for j in range(count):
-        to = carray(_pointer(address + j * stride), (1,), F64)
-        to[0] = to[0] + scale * v[skip + j] if adding else v[skip + j]
+    from_ = v[skip : skip + count]
+    if stride == 8:
+        near = carray(_pointer(address), (count,), F64)
+        if adding:
+            for j in range(count):
+                near[j] = near[j] + scale * from_[j]
+        else:
+            for j in range(count):
+                near[j] = from_[j]
+    else:
+        for j in range(count):
+            to = carray(_pointer(address + j * stride), (1,), F64)
+            to[0] = to[0] + scale * from_[j] if adding else from_[j]
 
 
 # ---- e) Fill
@@ -448,10 +506,10 @@ def _filler(values: Any, emit: Any, kind: type, per_block: int, itemsize: int) -
                 skip = I64(first % U64(per_block))
                 part = min(left, CHUNK - skip)
                 blocks = (skip + part + per_block - 1) // per_block
-                values(law, k0, k1, first // U64(per_block), blocks, v, p)
-                if not adding and size == itemsize and dtype < 2:
-                    carray(_pointer(to), (part,), kind)[:] = v[skip : skip + part]
+                if skip == 0 and part % per_block == 0 and not adding and size == itemsize and dtype < 2:
+                    values(law, k0, k1, first // U64(per_block), blocks, carray(_pointer(to), (part,), kind), p)
                 else:
+                    values(law, k0, k1, first // U64(per_block), blocks, v, p)
                     emit(v, skip, part, to, size, dtype, adding, scale)
                 first += U64(part)
                 to += part * size
@@ -472,7 +530,7 @@ def _filler(values: Any, emit: Any, kind: type, per_block: int, itemsize: int) -
                 where[axis] = 0
                 axis -= 1
 
-    return njit(nogil=True)(fill)
+    return njit(nogil=True, error_model="numpy")(fill)
 
 
 fill_f32 = _filler(values_f32, emit_f32, F32, 4, 4)
