@@ -22,6 +22,7 @@ from winit.schemes import (
     embedding,
     gpt2_residual,
     he_normal,
+    he_uniform,
     normal,
     small_init,
     sparse,
@@ -41,6 +42,7 @@ __all__ = [
     "depth_scaled_residuals",
     "fixup",
     "gpt2_residuals",
+    "lora",
     "mup",
     "neox",
     "scaled",
@@ -414,6 +416,38 @@ def biases(plan: Plan, rule: str | float = "zeros", *, match: Globs = "*.bias", 
         return uniform(-bound, bound)
 
     return assign(plan, [(match, like_torch)])
+
+
+def lora(plan: Plan, a: Globs, b: Globs, *, init: str = "kaiming") -> Plan:
+    """Start low-rank adapters at nothing: A random, B 0, so that B A is 0.
+
+    Parameters
+    ----------
+    a : globs of the matrices (rank, in).
+    b : globs of the matrices (out, rank).
+    init : "kaiming": A from U(-1 / sqrt(in), 1 / sqrt(in)); "gaussian": A from N(0, 1 / rank^2).
+
+    Raises
+    ------
+    TypeError, ValueError : an unknown init; a glob that matches nothing.
+
+    Source: Hu et al. 2021 (arXiv 2106.09685), section 4.1; PEFT's init_lora_weights=True and "gaussian".
+
+    >>> import winit
+    >>> plan = winit.Plan({"q.lora_A": (4, 100), "q.lora_B": (64, 4)}, rules=[("*", winit.normal())])
+    >>> [p.scheme for p in lora(plan, "*.lora_A", "*.lora_B", init="gaussian").values()]
+    [normal(std=0.25), zeros()]
+
+    """
+    if init not in ("kaiming", "gaussian"):
+        raise ValueError(f"init must be 'kaiming' or 'gaussian', not {init!r}")
+
+    def of_a(_: str, param: Param) -> Scheme:
+        if init == "kaiming":
+            return he_uniform(math.sqrt(5))
+        return normal(std=1 / max(param.shape[0 if param.layout == "oi" else -1], 1))
+
+    return assign(plan, [(b, zeros()), (a, of_a)])
 
 
 def mup(plan: Plan, base: Plan, *, match: Globs = "*", zero_outputs: bool = False) -> Plan:

@@ -53,7 +53,7 @@ def compiled(function: Function) -> Function:
 
 
 def point(function: Function) -> Function:
-    """Compile as part of what calls it: copied in before LLVM sees it, which else finds calls and vectorises no loop."""
+    """Compile as part of what calls it: copied in before LLVM looks for loops to vectorise, and finds no calls."""
     return njit(nogil=True, inline="always", error_model="numpy")(function)
 
 
@@ -86,7 +86,7 @@ def _pointer(typing_context: Any, address: Any) -> Any:
 
 
 def _philox() -> Callable[..., Any]:
-    """Four words of a block, each in a uint64. The ten rounds are written out: a loop within keeps its own from vectors."""
+    """Four words of a block, each in a uint64. Rounds are written out: no loop that holds a loop is vectorised."""
     lines = [
         "def philox(k0, k1, tag, block):",
         "    a, b = U64(k0), U64(k1)",
@@ -95,9 +95,8 @@ def _philox() -> Callable[..., Any]:
     for i in range(10):
         lines.append("    p0, p1 = c0 * M0, c2 * M1")
         first, second = (f"(({key} + W{j} * U64({i})) & LOW)" for j, key in enumerate("ab"))
-        lines.append(
-            f"    c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ {first}, p1 & LOW, (p0 >> HALF) ^ c3 ^ {second}, p0 & LOW"
-        )
+        lines.append(f"    n0, n2 = (p1 >> HALF) ^ c1 ^ {first}, (p0 >> HALF) ^ c3 ^ {second}")
+        lines.append("    c0, c1, c2, c3 = n0, p1 & LOW, n2, p0 & LOW")
     lines.append("    return c0, c1, c2, c3")
     space = {"U64": U64, "M0": U64(0xD2511F53), "M1": U64(0xCD9E8D57), "W0": U64(0x9E3779B9), "W1": U64(0xBB67AE85)}
     space |= {"LOW": U64(0xFFFFFFFF), "HALF": U64(32)}
