@@ -140,7 +140,7 @@ _LATER = {
     "dense_forward": "dense",
     "draw_sparse": "connections",
 }
-_MODULES = ("methods", "recipes")
+_MODULES = ("methods", "presets", "recipes")
 
 
 def __getattr__(name: str) -> Any:

@@ -234,8 +234,8 @@ def parse_call(
         return function(*arguments, **keywords)
 
     def argument(node: ast.expr) -> Any:
-        name = _called(node.func) if isinstance(node, ast.Call) and inner is not None else None
-        if isinstance(node, ast.Call) and inner is not None and name in inner:
+        name = _called(node.func) if isinstance(node, ast.Call) else None
+        if isinstance(node, ast.Call) and inner is not None and name is not None and name in inner:
             return call(node, inner[name])
         return _evaluate(node, names)
 
