@@ -10,6 +10,7 @@ every kind.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import itertools
 import math
@@ -17,6 +18,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -33,6 +35,7 @@ from winit import Axes, Param, Plan, presets
 from winit.laws import Normal, TruncatedNormal, Uniform
 from winit.presets.keras import VarianceScaling
 
+ROOT = Path(__file__).parents[1]
 N = 1_000_000
 MATRICES = 10_000
 CHANCE = 9e-7
@@ -615,22 +618,11 @@ def test_gains_are_torch_s():
 # ---- names and signatures
 
 EXCEPTIONS = {
-    "torch": dict.fromkeys(
-        [
-            "uniform",
-            "normal",
-            "constant",
-            "eye",
-            "dirac",
-            "xavier_uniform",
-            "xavier_normal",
-            "kaiming_uniform",
-            "kaiming_normal",
-            "orthogonal",
-            "sparse",
-        ],
-        "deprecated name without the underscore, which warns",
-    ),
+    # Deprecated names, which warn.
+    "torch": {
+        *("uniform", "normal", "constant", "eye", "dirac", "sparse", "orthogonal"),
+        *("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"),
+    },
     "jax": {"Initializer": "the protocol of what factories return"},
     "keras": {
         "Initializer": "the base class",
@@ -938,3 +930,20 @@ print(sorted({"torch", "jax", "keras", "tensorflow", "flax", "scipy", "ml_dtypes
         "with_layout(scheme=xavier_uniform(), layout='oi') with_layout(scheme=variance_scaling(scale=2.0, "
         "distribution='truncated_normal'), layout=Axes(in_=0, out=-1)) keras.VarianceScaling(scale=2.0)"
     )
+
+
+# ---- docs/presets.md
+
+
+def test_the_page_s_tables_are_the_code_s():
+    spec = importlib.util.spec_from_file_location("union_table", ROOT / "tools" / "union_table.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page = tool.PAGE.read_text(encoding="utf-8")
+    assert tool.updated(page) == page, "run python tools/union_table.py --write"
+    rows = tool.by_row()
+    assert set(rows) <= set(winit.schemes.named())
+    for library, module in (("torch", presets.torch), ("JAX", presets.jax), ("Keras", presets.keras)):
+        shown = {name for names in rows.values() for name in names.get(library, [])}
+        assert shown == set(module.__all__) - tool.NO_SCHEME
+    assert {name for names in rows.values() for name in names["winit"]} == set(winit.schemes.named())
