@@ -143,7 +143,7 @@ _LATER = {
     "draw_sparse": "connections",
     "pretrained": "transfer",
 }
-_MODULES = ("methods", "recipes")
+_MODULES = ("methods", "presets", "recipes")
 
 
 def __getattr__(name: str) -> Any:

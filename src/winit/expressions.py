@@ -235,8 +235,8 @@ def parse_call(
 
     def argument(node: ast.expr) -> Any:
         name = _called(node.func) if isinstance(node, ast.Call) else None
-        if isinstance(node, ast.Call) and name is not None and name in (inner or {}):
-            return call(node, (inner or {})[name])
+        if isinstance(node, ast.Call) and inner is not None and name is not None and name in inner:
+            return call(node, inner[name])
         return _evaluate(node, names)
 
     try:

@@ -1,0 +1,327 @@
+"""keras.initializers (3.15; tf.keras has the same): its classes as factories of schemes, under all names it exports.
+
+Without the seed. Fans are those of a kernel (*spatial, in, out), whatever the tensor's layout; a tensor of one axis,
+such as a bias, has both fans equal to its size, and a scalar's are 1. Normal laws are cut at two standard deviations,
+but for RandomNormal and "untruncated_normal".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import Any, SupportsIndex
+
+from winit import schemes
+from winit.laws import Law, real
+from winit.schemes import Scheme, with_layout
+from winit.schemes.random import centred
+from winit.shapes import Layout, fans
+
+__all__ = [
+    "STFT",
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "IdentityInitializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "OrthogonalInitializer",
+    "RandomNormal",
+    "RandomUniform",
+    "STFTInitializer",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "constant",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "orthogonal",
+    "random_normal",
+    "random_uniform",
+    "stft",
+    "truncated_normal",
+    "variance_scaling",
+    "zeros",
+]
+
+_DISTRIBUTIONS = {"truncated_normal": "truncated_normal", "untruncated_normal": "normal", "uniform": "uniform"}
+_MODES = ("fan_in", "fan_out", "fan_avg")
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    return value
+
+
+def _axes(value: Any, what: str) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    axes = () if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) else tuple(value)
+    if not axes or any(isinstance(axis, bool) or not isinstance(axis, SupportsIndex) for axis in axes):
+        raise TypeError(f"{what} must be a sequence of axes or None, not {value!r}")
+    return tuple(axis.__index__() for axis in axes)
+
+
+def _extent(shape: tuple[int, ...], axes: tuple[int, ...], what: str) -> int:
+    for axis in axes:
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"{what} axis {axis} is outside a shape of {len(shape)} axes, {shape}")
+    return prod(shape[axis] for axis in axes)
+
+
+class VarianceScaling(Scheme):
+    """Draw with variance scale / max(1, n), n the fan_in, the fan_out or their mean, as Keras counts them.
+
+    Parameters
+    ----------
+    scale : float > 0.
+    mode : "fan_in", "fan_out" or "fan_avg".
+    distribution : "truncated_normal", cut at two standard deviations and widened by 1/0.8796, so that its standard
+        deviation is sqrt(scale / n) all the same; "normal", which is that too; "untruncated_normal"; or "uniform" on
+        [-b, b), b = sqrt(3 scale / n). In any case of letters.
+    input_axes, output_axes : sequence of int or None. With both, fan_in and fan_out are the products of these extents
+        and of no receptive field. One without the other counts for nothing, as in Keras.
+
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, an axis outside the shape.
+
+    Source: keras.initializers.VarianceScaling.
+
+    >>> VarianceScaling(2.0, distribution="untruncated_normal").moments((3, 3, 50, 8)).std
+    0.06666666666666667
+    >>> VarianceScaling(3.0, distribution="uniform").moments(900).high  # a bias
+    0.1
+    >>> VarianceScaling(mode="fan_out", input_axes=[0], output_axes=[1, 2])
+    keras.VarianceScaling(mode='fan_out', input_axes=(0,), output_axes=(1, 2))
+
+    """
+
+    __slots__ = ("distribution", "input_axes", "mode", "output_axes", "scale")
+    scale: float
+    mode: str
+    distribution: str
+    input_axes: tuple[int, ...] | None
+    output_axes: tuple[int, ...] | None
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ) -> None:
+        scale = real(scale, "scale")
+        if scale <= 0:
+            raise ValueError(f"scale must be positive, not {scale!r}")
+        if _text(mode, "mode") not in _MODES:
+            raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")
+        name = _text(distribution, "distribution").lower()
+        name = "truncated_normal" if name == "normal" else name
+        if name not in _DISTRIBUTIONS:
+            known = ", ".join(map(repr, ("normal", *_DISTRIBUTIONS)))
+            raise ValueError(f"distribution must be one of {known}, not {distribution!r}")
+        self._set(scale, mode, name, _axes(input_axes, "input_axes"), _axes(output_axes, "output_axes"))
+
+    def _fans(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        if self.input_axes is not None and self.output_axes is not None:
+            return (
+                _extent(shape, self.input_axes, "input_axes"),
+                _extent(shape, self.output_axes, "output_axes"),
+            )
+        if len(shape) < 2:
+            return (prod(shape),) * 2
+        return fans(shape, "io")
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        fan_in, fan_out = self._fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        return centred(1.0, self.scale, max(1.0, fan), _DISTRIBUTIONS[self.distribution])
+
+    def __repr__(self) -> str:
+        return f"keras.{super().__repr__()}"
+
+
+def _stddev(value: Any) -> float:
+    number = real(value, "stddev")
+    if number < 0:
+        raise ValueError(f"stddev must not be negative, not {number!r}")
+    return number
+
+
+def Zeros() -> Scheme:
+    """Give 0 everywhere.
+
+    >>> Zeros()
+    zeros()
+    """
+    return schemes.zeros()
+
+
+def Ones() -> Scheme:
+    """Give 1 everywhere.
+
+    >>> Ones()
+    ones()
+    """
+    return schemes.ones()
+
+
+def Constant(value: float = 0.0) -> Scheme:
+    """Give `value` everywhere; one number.
+
+    >>> Constant(0.5)
+    constant(value=0.5)
+    """
+    return schemes.constant(value)
+
+
+def Identity(gain: float = 1.0) -> Scheme:
+    """Give a matrix gain times the identity.
+
+    >>> Identity(2.0)
+    identity(gain=2.0)
+    """
+    return schemes.identity(gain)
+
+
+def RandomNormal(mean: float = 0.0, stddev: float = 0.05) -> Scheme:
+    """N(mean, stddev^2); not cut.
+
+    >>> RandomNormal()
+    normal(std=0.05)
+    """
+    return schemes.normal(mean, _stddev(stddev))
+
+
+def TruncatedNormal(mean: float = 0.0, stddev: float = 0.05) -> Scheme:
+    """N(mean, stddev^2) cut to [mean - 2 stddev, mean + 2 stddev]; not widened: its standard deviation is 0.88 stddev.
+
+    >>> TruncatedNormal().moments().high
+    0.1
+    """
+    return schemes.truncated_normal(mean, _stddev(stddev))
+
+
+def RandomUniform(minval: float = -0.05, maxval: float = 0.05) -> Scheme:
+    """U[minval, maxval).
+
+    >>> RandomUniform()
+    uniform(low=-0.05, high=0.05)
+    """
+    minval, maxval = real(minval, "minval"), real(maxval, "maxval")
+    if minval > maxval:
+        raise ValueError(f"minval must be at most maxval, not {minval!r} and {maxval!r}")
+    return schemes.uniform(minval, maxval) if minval < maxval else schemes.constant(minval)
+
+
+def GlorotUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+    """U[-b, b), b = sqrt(6 / (fan_in + fan_out)): the default of Keras's layers.
+
+    >>> GlorotUniform().moments((100, 200)).high
+    0.1414213562373095
+    """
+    return VarianceScaling(1.0, "fan_avg", "uniform", input_axes, output_axes)
+
+
+def GlorotNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+    """N cut at 2 sigma and widened, std = sqrt(2 / (fan_in + fan_out)).
+
+    >>> GlorotNormal()
+    keras.VarianceScaling(mode='fan_avg')
+    """
+    return VarianceScaling(1.0, "fan_avg", "truncated_normal", input_axes, output_axes)
+
+
+def LecunNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+    """N cut at 2 sigma and widened, std = sqrt(1 / fan_in).
+
+    >>> LecunNormal()
+    keras.VarianceScaling()
+    """
+    return VarianceScaling(1.0, "fan_in", "truncated_normal", input_axes, output_axes)
+
+
+def LecunUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+    """U[-b, b), b = sqrt(3 / fan_in).
+
+    >>> LecunUniform().moments((300, 10)).high
+    0.1
+    """
+    return VarianceScaling(1.0, "fan_in", "uniform", input_axes, output_axes)
+
+
+def HeNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+    """N cut at 2 sigma and widened, std = sqrt(2 / fan_in).
+
+    >>> round(HeNormal().moments((3, 3, 100, 8)).std, 12)
+    0.047140452079
+    """
+    return VarianceScaling(2.0, "fan_in", "truncated_normal", input_axes, output_axes)
+
+
+def HeUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+    """U[-b, b), b = sqrt(6 / fan_in).
+
+    >>> HeUniform().moments((600, 10)).high
+    0.1
+    """
+    return VarianceScaling(2.0, "fan_in", "uniform", input_axes, output_axes)
+
+
+def Orthogonal(gain: float = 1.0) -> Scheme:
+    """Orthonormal rows or columns of the matrix (all other axes, last axis), whichever are fewer, times gain.
+
+    >>> Orthogonal(2.0)
+    with_layout(scheme=orthogonal(gain=2.0), layout='io')
+    """
+    return with_layout(schemes.orthogonal(gain), "io")
+
+
+def STFT(
+    side: str = "real",
+    window: str | Sequence[float] | None = "hann",
+    scaling: str | None = "density",
+    periodic: bool = False,
+) -> Scheme:
+    """Windowed Fourier basis of a kernel (T, 1, F / 2 + 1), its real or imaginary side; see winit.stft.
+
+    Windows by name are hann, hamming, blackman and boxcar; of scipy's others give the numbers.
+
+    >>> STFT("imag", window=None)
+    with_layout(scheme=stft(side='imag', window=None), layout='io')
+    """
+    return with_layout(schemes.stft(side, window, scaling, periodic), "io")
+
+
+# ---- the other names that Keras exports
+
+IdentityInitializer = identity = Identity
+OrthogonalInitializer = orthogonal = Orthogonal
+STFTInitializer = stft = STFT
+zeros = Zeros
+ones = Ones
+constant = Constant
+random_normal = RandomNormal
+truncated_normal = TruncatedNormal
+random_uniform = RandomUniform
+variance_scaling = VarianceScaling
+glorot_uniform = GlorotUniform
+glorot_normal = GlorotNormal
+lecun_normal = LecunNormal
+lecun_uniform = LecunUniform
+he_normal = HeNormal
+he_uniform = HeUniform

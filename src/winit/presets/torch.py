@@ -67,6 +67,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> calculate_gain("leaky_relu", 0.0)
     1.4142135623730951
     """
+    if not isinstance(nonlinearity, str):
+        raise TypeError(f"nonlinearity must be a str, not {type(nonlinearity).__name__}")
     if nonlinearity not in _KNOWN:
         raise ValueError(f"nonlinearity must be one that torch knows, {', '.join(_KNOWN)}, not {nonlinearity!r}")
     if param is not None:
@@ -80,7 +82,10 @@ def uniform_(a: float = 0.0, b: float = 1.0) -> Scheme:
     >>> uniform_(-1.0, 1.0)
     uniform(low=-1.0)
     """
-    return uniform(a, b)
+    a, b = real(a, "a"), real(b, "b")
+    if a > b:
+        raise ValueError(f"a must be at most b, not {a!r} and {b!r}")
+    return uniform(a, b) if a < b else constant(a)
 
 
 def normal_(mean: float = 0.0, std: float = 1.0) -> Scheme:
@@ -101,6 +106,8 @@ def trunc_normal_(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float
     mean, std, a, b = real(mean, "mean"), real(std, "std"), real(a, "a"), real(b, "b")
     if std <= 0:
         raise ValueError(f"std must be positive, not {std!r}")
+    if not a < b:
+        raise ValueError(f"a must be less than b, not {a!r} and {b!r}")
     return truncated_normal(mean, std, (a - mean) / std, (b - mean) / std)
 
 
@@ -168,16 +175,19 @@ def xavier_normal_(gain: float = 1.0) -> Scheme:
 
 
 def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
-    calculate_gain(nonlinearity, a)
-    if mode not in ("fan_in", "fan_out"):
+    a = real(a, "a")
+    calculate_gain(nonlinearity)
+    if not isinstance(mode, str):
+        raise TypeError(f"mode must be a str, not {type(mode).__name__}")
+    if mode.lower() not in ("fan_in", "fan_out"):
         raise ValueError(f"mode must be 'fan_in' or 'fan_out', not {mode!r}")
-    return (a if nonlinearity == "leaky_relu" else 0.0), mode, nonlinearity
+    return (a if nonlinearity == "leaky_relu" else 0.0), mode.lower(), nonlinearity
 
 
 def kaiming_uniform_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Scheme:
     """U[-b, b), b = gain sqrt(3 / fan); a is the slope of leaky_relu, ignored by other nonlinearities.
 
-    With a = sqrt(5) it is the default of torch's linear and convolutional layers, U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
+    With a = sqrt(5) it is the default of torch's linear and convolutional layers, b = 1 / sqrt(fan_in).
 
     >>> round(kaiming_uniform_(a=5 ** 0.5).moments((8, 100)).high, 12)
     0.1
