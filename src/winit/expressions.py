@@ -64,7 +64,7 @@ def _evaluate(node: ast.expr, names: Names | None) -> Any:
             return [_evaluate(item, names) for item in items]
         case ast.Tuple(items):
             return tuple(_evaluate(item, names) for item in items)
-        case ast.Constant(bool() | int() | float() | str() as value):
+        case ast.Constant(bool() | int() | float() | str() | None as value):
             return value
     if names is None:
         raise ValueError(_PLAIN)
