@@ -37,7 +37,9 @@ def current():
         out = winit.draw(winit.uniform(), 999, seed=1, dtype=dtype)
         hashes[f"add {dtype}"] = digest(winit.add(out, winit.normal(), seed=2, name="noise", scale=-0.001))
         # Past the first 256 reflections and the first 384 terms of a product; past 32 inputs a unit, and 2^32 elements.
-        large = winit.draw(winit.orthogonal(), (260, 400), seed=3, name="large", dtype=dtype, box=range(103_000, 104_000))
+        large = winit.draw(
+            winit.orthogonal(), (260, 400), seed=3, name="large", dtype=dtype, box=range(103_000, 104_000)
+        )
         hashes[f"orthogonal 260x400 {dtype}"] = digest(large)
         for layout, shape in (("oi", (2**31, 2**10)), ("io", (2**10, 3))):
             end = shape[0] * shape[1]
