@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from records import ALIASES, CASES, DTYPES, RECORDS
 
 import winit
-from records import ALIASES, CASES, DTYPES, RECORDS
 from winit import schemes
 
 FILE = Path(__file__).with_name("golden.json")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from records import CASES, DTYPES, RECORDS
 from scipy import stats
 
 import winit
 from conftest import BUILDS
-from records import CASES, DTYPES, RECORDS
 from winit import Param, Plan, cli, laws, schemes
 from winit.checkpoint import verify
 
