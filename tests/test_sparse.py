@@ -137,7 +137,7 @@ def test_counts_are_torchs_and_mlxs(shape, sparsity):
     ours = winit.draw(winit.sparse_columns(sparsity), shape, seed=0)
     assert (ours == 0).sum(axis=0).tolist() == (theirs == 0).sum(axis=0).tolist()
     # mlx.nn.init.sparse: order = argsort(uniform); the first ceil(sparsity * columns) of each row are set to 0.
-    zeros = int(math.ceil(sparsity * shape[1]))
+    zeros = math.ceil(sparsity * shape[1])
     ours = winit.draw(winit.sparse_rows(sparsity), shape, seed=0)
     assert (ours == 0).sum(axis=1).tolist() == [zeros] * shape[0]
 
@@ -145,10 +145,10 @@ def test_counts_are_torchs_and_mlxs(shape, sparsity):
 # ---- draw_sparse
 
 
-@pytest.mark.parametrize("format", ["csr", "csc"])
+@pytest.mark.parametrize("kind", ["csr", "csc"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "layout", "order"), PLACES)
-def test_draw_sparse_has_the_bits_of_draw(build, shape, layout, order, dtype, format):
+def test_draw_sparse_has_the_bits_of_draw(build, shape, layout, order, dtype, kind):
     for k in (0, 7, 40, 90):
         scheme = winit.sparse(k)
         keywords = {**KEY, "layout": layout, "dtype": dtype}
@@ -163,8 +163,8 @@ def test_draw_sparse_has_the_bits_of_draw(build, shape, layout, order, dtype, fo
             continue
         first = order[0] == 0
         matrix = dense.reshape(12, 90) if first else dense.reshape(90, 12)
-        w = winit.draw_sparse(scheme, shape, **keywords, format=format)
-        assert isinstance(w, scipy.sparse.csr_array if format == "csr" else scipy.sparse.csc_array)
+        w = winit.draw_sparse(scheme, shape, **keywords, format=kind)
+        assert isinstance(w, scipy.sparse.csr_array if kind == "csr" else scipy.sparse.csc_array)
         assert w.shape == matrix.shape and w.nnz == 12 * k and w.dtype == dense.dtype
         assert w.toarray().tobytes() == np.ascontiguousarray(matrix).tobytes()
         same = w.copy()
