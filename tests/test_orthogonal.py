@@ -98,11 +98,11 @@ def test_gains():
     assert winit.draw(winit.orthogonal(), (0, 5, 5), seed=4, layout=Axes(1, 2, batch=0)).size == 0
 
 
-# ---- the definition, in dense float64
+# ---- the definition, in float64
 
 
 def by_definition(x, count, length):
-    """The first rows of (H_1 ... H_n D)', each H a full matrix that takes x_i to a multiple of e_i; D turns that up."""
+    """The first rows of (H_1 ... H_n D)', one H at a time: it takes x_i to a multiple of e_i, which D turns up."""
     product, signs = np.eye(length), np.ones(length)
     for i in range(count):
         v = np.zeros(length)
@@ -110,7 +110,7 @@ def by_definition(x, count, length):
         towards = -1.0 if v[i] < 0 else 1.0
         norm = math.sqrt(math.fsum(v * v))
         v[i] += towards * norm
-        product = product @ (np.eye(length) - 2 * np.outer(v, v) / (v @ v))
+        product -= np.outer(product @ v, 2 * v / (v @ v))
         signs[i] = -towards
     return (product * signs).T[:count]
 
