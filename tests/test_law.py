@@ -228,10 +228,12 @@ for name, isa in [(n, i) for n, e in winit.engines().items() for i in e["instruc
     winit.use_engine(name, isa)
     for dtype in ("float32", "float64", "float16", "bfloat16"):
         for law in (winit.uniform(0, 1e-38), winit.normal(std=1e-39), winit.truncated_normal(0, 1, 11.9, 12),
-                    winit.constant(1e-39), winit.literal([1e-39] * 8), winit.uniform(0, 1e-6)):
+                    winit.constant(1e-39), winit.literal([[1e-39] * 2] * 4), winit.uniform(0, 1e-6),
+                    winit.sparse(1, 1e-39), winit.embedding(1e-39, 2), winit.orthogonal(1e-39),
+                    winit.identity(1e-39), winit.mamba_dt_bias()):
             try:
-                a = winit.draw(law, 8, seed=0, dtype=dtype)
-                b = winit.add(winit.draw(winit.uniform(0, 1e-38), 8, seed=1, dtype="float32"), law, seed=0)
+                a = winit.draw(law, (4, 2), seed=0, dtype=dtype)
+                b = winit.add(winit.draw(winit.uniform(0, 1e-38), (4, 2), seed=1, dtype="float32"), law, seed=0)
                 print(name, isa, dtype, law, a.tobytes().hex(), b.tobytes().hex())
             except ValueError as error:
                 print(name, isa, dtype, law, error)
@@ -251,7 +253,7 @@ def test_flushed_denormals_change_nothing():
     assert flushed.returncode == plain.returncode == 0, flushed.stderr + plain.stderr
     assert flushed.stdout == plain.stdout
     assert plain.stdout.count("0000803f") == 0
-    assert len(plain.stdout.splitlines()) == 24 * len(BUILDS)
+    assert len(plain.stdout.splitlines()) == 44 * len(BUILDS)
 
 
 def test_masked_arrays_are_filled_as_memory(build):

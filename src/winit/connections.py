@@ -80,6 +80,7 @@ def draw_sparse(
         raise TypeError(f"scheme must be a sparse one such as winit.sparse(k=10), not {scheme!r}")
     units = [size for size, unit in zip(shape, law.units, strict=True) if unit]
     count, inputs = math.prod(units), law.inputs
+    keep = law.keep if count * inputs else 0
     if law.units == tuple(sorted(law.units, reverse=True)):
         rows, steps = True, (inputs, 1)
     elif law.units == tuple(sorted(law.units)):
@@ -87,19 +88,19 @@ def draw_sparse(
     else:
         raise ValueError(f"units of a sparse array must be the first or the last axes of {shape}, not {law.units}")
     _, engine, isa = _kernels.in_use()
-    bound = engine.Sparse(isa, _kernels.DTYPES.index(kind), key, params, shape, law.units, law.keep)
-    total = count * law.keep
+    bound = engine.Sparse(isa, _kernels.DTYPES.index(kind), key, params, shape, law.units, keep)
+    total = count * keep
     narrow = np.int32 if max(count, inputs, total) < 1 << 31 else np.int64
     picks, data = empty((total,), np.dtype(narrow)), empty((total,), numpy_dtype(kind))
 
     def work(first: int) -> None:
         last = min(first + each, count)
-        part = slice(first * law.keep, last * law.keep)
+        part = slice(first * keep, last * keep)
         bound.rows(first, last, *steps, picks[part], data[part])
 
-    each = max(1, RANGE // max(law.keep, 1))
+    each = max(1, RANGE // max(keep, 1))
     share(work, range(0, count, each), threads)
-    starts = (np.arange(count + 1) * law.keep).astype(narrow)
+    starts = (np.arange(count + 1) * keep).astype(narrow)
     make = scipy.sparse.csr_array if rows else scipy.sparse.csc_array
     array = make((data, picks, starts), shape=(count, inputs) if rows else (inputs, count))
     array.has_sorted_indices = array.has_canonical_format = True

@@ -186,7 +186,9 @@ class _Copy:
         self.size = dest.size
 
     def run(self, lo: int, hi: int, threads: int | None = None) -> None:
-        value, dest = self.make(threads), self.dest
+        dest = self.dest
+        with _kernels.default_float_mode():
+            value = self.make(threads)
         with _kernels.default_float_mode(), np.errstate(all="ignore"):
             if self.dtype == "bfloat16":
                 from winit._kernels.reference import round_bf16, widen_bf16

@@ -499,7 +499,21 @@ class Sparse:
         self.extents = [tuple(shape[axis] for axis in axes) for axes in self.axes]
         self.dest, self.begin, self.scale = dest, begin, scale
         self.size = 0 if dest is None else dest.size
-        self.by_units = False
+        self.by_units = not units or units[0]
+
+    def reached(self, lo: int, hi: int) -> np.ndarray:
+        """The units that positions lo..hi may belong to: those of some indices of the first axis, or all."""
+        assert self.dest is not None
+        count, first, last = int(np.prod(self.extents[0], dtype=np.int64)), 0, 1
+        if self.by_units and self.shape:
+            if isinstance(self.begin, tuple):
+                row = max(int(np.prod(self.dest.shape[1:], dtype=np.int64)), 1)
+                first, last = self.begin[0] + lo // row, self.begin[0] + (hi - 1) // row + 1
+            else:
+                row = int(np.prod(self.shape[1:], dtype=np.int64))
+                first, last = (self.begin + lo) // row, (self.begin + hi - 1) // row + 1
+            count //= self.shape[0]
+        return np.arange(first * count, last * count)
 
     def picks(self, unit: np.ndarray) -> np.ndarray:
         """The inputs of some units, (keep, units), in the order in which Floyd's method finds them."""
@@ -525,7 +539,7 @@ class Sparse:
         with default_float_mode(), np.errstate(all="ignore"):
             if self.scale is None:
                 dest[np.unravel_index(np.arange(lo, hi), dest.shape)] = 0
-            unit = np.arange(int(np.prod(self.extents[0], dtype=np.int64)))
+            unit = self.reached(lo, hi)
             picks = self.picks(unit)
             where: list[Any] = [None] * len(self.shape)
             for axes, extents, index in zip(

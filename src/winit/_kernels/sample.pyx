@@ -272,12 +272,15 @@ cdef class Sparse:
     def run(self, Py_ssize_t lo, Py_ssize_t hi):
         """Fill positions lo..hi of the destination: zeros, and the connections among them."""
         cdef int failed
+        cdef winit_float_mode saved
         if not 0 <= lo <= hi <= self.size:
             raise ValueError(f"range [{lo}, {hi}) outside [0, {self.size})")
         with nogil:
+            saved = winit_default_float_mode()
             if not self.spec.adding:
                 self.clear.run_nogil(lo, hi)
             failed = winit_sparse_write(&self.spec, self.first + lo, self.first + hi)
+            winit_restore_float_mode(saved)
         if failed:
             raise MemoryError("no memory for the inputs of a unit")
 

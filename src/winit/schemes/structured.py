@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -429,6 +429,10 @@ class stft(_Table):
                     f"window must be one of {', '.join(map(repr, _WINDOWS))}, numbers or None, not {window!r}"
                 )
         elif window is not None:
+            if not isinstance(window, Iterable):
+                raise TypeError(
+                    f"window must be one of {', '.join(map(repr, _WINDOWS))}, numbers or None, not {window!r}"
+                )
             window = tuple(real(w, "window") for w in window)
         if scaling not in ("density", "spectrum", None):
             raise ValueError(f"scaling must be 'density', 'spectrum' or None, not {scaling!r}")
