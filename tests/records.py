@@ -131,4 +131,11 @@ RECORDS = [
     ("mamba_dt_bias floor", winit.mamba_dt_bias(0.001, 0.1, 0.02), (VECTOR,)),
 ]
 
+RECORDS += [
+    ("with_layout", winit.with_layout(winit.he_normal(), "io"), (MATRIX, CONV, IO)),
+    ("with_layout sparse", winit.with_layout(winit.sparse(3), Axes(0, 1)), (MATRIX, IO)),
+    ("with_layout orthogonal", winit.with_layout(winit.orthogonal(), "io"), (MATRIX, CONV, CONV_IO)),
+    ("with_layout embedding", winit.with_layout(winit.embedding(padding=0), "io"), (MATRIX,)),
+]
+
 CASES = [Case(label, scheme, *where) for label, scheme, places in RECORDS for where in places]

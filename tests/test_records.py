@@ -222,7 +222,7 @@ def test_threads_and_instruction_sets_do_not_matter(scheme, shape, layout):
 
 @pytest.mark.parametrize("scheme", [record[1] for record in RECORDS], ids=[record[0] for record in RECORDS])
 def test_schemes_are_values(scheme):
-    names = {name: getattr(winit, name) for name in schemes.named()}
+    names = {**{name: getattr(winit, name) for name in schemes.named()}, "Axes": winit.Axes}
     for copied in (eval(repr(scheme), names), pickle.loads(pickle.dumps(scheme))):
         assert copied == scheme and hash(copied) == hash(scheme) and repr(copied) == repr(scheme)
     assert [other for other in RECORDS if other[1] == scheme] == [other for other in RECORDS if other[1] is scheme]

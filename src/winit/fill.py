@@ -253,7 +253,7 @@ def bind(
     if isinstance(law, Whole):
 
         def make(threads: int | None) -> np.ndarray:
-            whole = law.maker.values(Stream(key, dtype, threads), shape, layout)
+            whole = law.maker.values(Stream(key, dtype, threads), law.shape, law.layout)
             return whole.reshape(-1)[box.start : box.stop] if isinstance(box, range) else whole[box or ...]
 
         return _Copy(out, dtype, make, scale)

@@ -511,7 +511,8 @@ class Sparse:
                 first, last = self.begin[0] + lo // row, self.begin[0] + (hi - 1) // row + 1
             else:
                 row = int(np.prod(self.shape[1:], dtype=np.int64))
-                first, last = (self.begin + lo) // row, (self.begin + hi - 1) // row + 1
+                begin = self.begin or 0
+                first, last = (begin + lo) // row, (begin + hi - 1) // row + 1
             count //= self.shape[0]
         return np.arange(first * count, last * count)
 

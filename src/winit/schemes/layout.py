@@ -6,6 +6,7 @@ from typing import Any
 
 from winit.laws import Law
 from winit.schemes.base import Scheme
+from winit.schemes.constant import literal
 from winit.shapes import Layout, check_layout
 
 __all__ = ["with_layout"]
@@ -37,6 +38,8 @@ class with_layout(Scheme):
     def __init__(self, scheme: Scheme, layout: Layout) -> None:
         if not isinstance(scheme, Scheme):
             raise TypeError(f"scheme must be a winit scheme, not {scheme!r}")
+        if isinstance(scheme, literal):
+            raise TypeError("scheme must be one with a law, and a literal array has none")
         if not isinstance(layout, str) or layout not in ("oi", "io"):
             check_layout(layout)
         self._set(scheme, layout)
