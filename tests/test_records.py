@@ -280,6 +280,7 @@ SPANNING = Plan(
 def test_files_of_tensors_of_several_spans(tmp_path, threads, monkeypatch):
     """A span is 4 MiB: tensors that are made at once, and units that lie across, come out as in memory."""
     assert all(param.nbytes > 4 << 20 for param in SPANNING.values())
+    pytest.importorskip("ml_dtypes")  # without it imported, NumPy does not know the name bfloat16
     safetensors = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "large.safetensors"
     SPANNING.write(path, seed=9, threads=threads)
