@@ -135,6 +135,10 @@ def test_batches_take_the_rows_that_follow():
     w = winit.draw(winit.orthogonal(), (2, 5, 3), seed=6, layout=Axes(1, 2, batch=0), dtype="float64")
     x = winit.draw(winit.normal(), (6, 5), seed=6, dtype="float64")
     assert np.abs(w[1].T - by_definition(x[3:], 3, 5)).max() < 1e-13
+    w = winit.draw(winit.orthogonal(), (2, 270, 275), seed=6, layout=Axes(2, 1, batch=0), dtype="float64")
+    x = winit.draw(winit.normal(), (540, 275), seed=6, dtype="float64")
+    for i in (0, 1):
+        assert np.abs(w[i] - by_definition(x[270 * i :], 270, 275)).max() < 1e-12
 
 
 def test_vectors_that_are_zero_or_along_an_axis():

@@ -60,7 +60,7 @@ def zero(out, in_):
     return np.eye(out, p) @ (scipy.linalg.hadamard(p) / math.sqrt(p)) @ np.eye(p, in_)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 9), (9, 3), (8, 5), (16, 15), (17, 2), (33, 31), (1000, 70)])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 9), (9, 3), (8, 5), (16, 15), (17, 2), (33, 31), (1000, 700)])
 def test_hadamard_is_zeros_algorithm(shape):
     assert np.abs(draw(winit.hadamard(), shape) - zero(*shape)).max() < 1e-16
     assert (draw(winit.hadamard(), shape[::-1], "io") == draw(winit.hadamard(), shape).T).all()

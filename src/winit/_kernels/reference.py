@@ -510,6 +510,7 @@ class Sparse:
                 row = max(int(np.prod(self.dest.shape[1:], dtype=np.int64)), 1)
                 first, last = self.begin[0] + lo // row, self.begin[0] + (hi - 1) // row + 1
             else:
+                assert self.begin is not None
                 row = int(np.prod(self.shape[1:], dtype=np.int64))
                 begin = self.begin or 0
                 first, last = (begin + lo) // row, (begin + hi - 1) // row + 1
