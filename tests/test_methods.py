@@ -47,6 +47,7 @@ def methods_called(plan, glob):
         "depth_scaled_residuals": lambda: methods.depth_scaled_residuals(plan, glob),
         "fixup": lambda: methods.fixup(plan, glob, (), blocks=2, depth=2),
         "gpt2_residuals": lambda: methods.gpt2_residuals(plan, glob, layers=2),
+        "lora": lambda: methods.lora(plan, glob, ()),
         "mup": lambda: methods.mup(plan, plan or TRANSFORMER, match=glob),
         "neox": lambda: methods.neox(plan, glob, (), layers=2, dim=4),
         "silent_branches": lambda: methods.silent_branches(plan, glob),
@@ -175,6 +176,16 @@ def test_neox():
     assert stds(plan) == pytest.approx([0.5, small, 0.5, small, wang, 0, wang], rel=1e-14)
     overlapping = methods.neox(TRANSFORMER, "h.*.weight", "*.down.weight", layers=12, dim=16)
     assert stds(overlapping) == pytest.approx([0.5, small, small, small, wang, 0, wang], rel=1e-14)
+
+
+def test_lora():
+    plan = plan_of(q__A=(4, 100), q__B=(64, 4), other=(4, 4))
+    uniform = methods.lora(plan, "*.A", "*.B")
+    assert stds(uniform) == pytest.approx([1 / math.sqrt(3 * 100), 0, 0.5], rel=1e-14)
+    assert uniform["q.A"].scheme.moments((4, 100)).high == pytest.approx(0.1, rel=1e-14)
+    assert stds(methods.lora(plan, "*.A", "*.B", init="gaussian")) == pytest.approx([0.25, 0, 0.5], rel=1e-14)
+    with pytest.raises(ValueError, match="^init must be 'kaiming' or 'gaussian', not 'pissa'$"):
+        methods.lora(plan, "*.A", "*.B", init="pissa")
 
 
 def test_fixup():

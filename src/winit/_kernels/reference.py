@@ -512,8 +512,7 @@ class Sparse:
             else:
                 assert self.begin is not None
                 row = int(np.prod(self.shape[1:], dtype=np.int64))
-                begin = self.begin or 0
-                first, last = (begin + lo) // row, (begin + hi - 1) // row + 1
+                first, last = (self.begin + lo) // row, (self.begin + hi - 1) // row + 1
             count //= self.shape[0]
         return np.arange(first * count, last * count)
 
