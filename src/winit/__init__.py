@@ -13,46 +13,31 @@ from typing import TYPE_CHECKING, Any
 from winit._kernels import engines, use_engine
 from winit.activations import gain
 from winit.fill import add, draw, fill, words
+from winit.schemes import LATER as SCHEMES_LATER
 from winit.schemes import (
     Scheme,
-    chrono_bias,
     constant,
     delta_orthogonal,
-    depth_scaled,
-    dirac,
     embedding,
     glorot_normal,
     glorot_uniform,
-    gpt2_residual,
-    hadamard,
     he_normal,
     he_uniform,
-    identity,
-    idinit,
-    irnn,
     kaiming_normal,
     kaiming_uniform,
     lecun_normal,
     lecun_uniform,
     literal,
-    looks_linear,
-    lstm_bias,
-    mamba_a_log,
-    mamba_dt_bias,
     normal,
     ones,
     orthogonal,
     semi_orthogonal,
-    siren,
-    small_init,
     sparse,
     sparse_columns,
     sparse_rows,
-    stft,
     truncated_normal,
     uniform,
     variance_scaling,
-    wang_init,
     with_layout,
     xavier_normal,
     xavier_uniform,
@@ -64,6 +49,24 @@ if TYPE_CHECKING:
     from winit.connections import draw_sparse
     from winit.dense import Virtual, dense_backward, dense_forward
     from winit.plan import Param, Plan
+    from winit.schemes import (
+        chrono_bias,
+        depth_scaled,
+        dirac,
+        gpt2_residual,
+        hadamard,
+        identity,
+        idinit,
+        irnn,
+        looks_linear,
+        lstm_bias,
+        mamba_a_log,
+        mamba_dt_bias,
+        siren,
+        small_init,
+        stft,
+        wang_init,
+    )
     from winit.transfer import pretrained
 
 __version__ = "0.1.0"
@@ -142,6 +145,7 @@ _LATER = {
     "dense_forward": "dense",
     "draw_sparse": "connections",
     "pretrained": "transfer",
+    **dict.fromkeys(SCHEMES_LATER, "schemes"),
 }
 _MODULES = ("methods", "presets", "recipes")
 
