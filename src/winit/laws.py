@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from winit.record import Record
 
@@ -28,7 +28,9 @@ __all__ = [
     "arithmetic",
     "cos_of_turns",
     "exp",
+    "integer",
     "normal_cdf",
+    "not_negative",
     "real",
 ]
 
@@ -105,6 +107,23 @@ def real(value: Any, what: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{what} must be finite, not {number!r}")
     return number
+
+
+def not_negative(value: Any, what: str) -> float:
+    """Return a finite number that is at least 0 as a float, or say what is wrong with it."""
+    number = real(value, what)
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, not {number!r}")
+    return number
+
+
+def integer(value: Any, what: str, least: int = 1) -> int:
+    """Return an integer that is at least `least`, or say what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
+    if value.__index__() < least:
+        raise ValueError(f"{what} must be at least {least}, not {value}")
+    return value.__index__()
 
 
 # ---- Phi and exp, the same on every system
@@ -431,10 +450,7 @@ class Whole(Record):
 
     def params(self, dtype: str) -> tuple[float, ...]:
         """No numbers: the maker has its own."""
-        low, high = self.moments()[2:]
-        reach = max(abs(low), abs(high))
-        if math.isfinite(reach):
-            _check_range(repr(self.maker), reach, dtype)
+        _check_range(repr(self.maker), self.maker.reach(self.shape, self.layout), dtype)
         return ()
 
     def moments(self) -> Moments:

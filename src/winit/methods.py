@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any, SupportsIndex
+from typing import Any
 
-from winit.laws import Constant, Normal, Padded, Sparse, TruncatedNormal, Uniform, Whole, real
+from winit.laws import Constant, Normal, Padded, Sparse, TruncatedNormal, Uniform, Whole, integer, not_negative, real
 from winit.plan import FLOATS, Param, Plan
 from winit.schemes import (
     Scheme,
@@ -60,14 +60,6 @@ def _globs(globs: Globs, what: str) -> tuple[str, ...]:
         if not isinstance(glob, str):
             raise TypeError(f"{what} must be a glob or several, not {glob!r}")
     return found
-
-
-def _count(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    if value.__index__() < 1:
-        raise ValueError(f"{what} must be at least 1, not {value}")
-    return value.__index__()
 
 
 def _matched(plan: Plan, globs: tuple[str, ...], what: str) -> list[str]:
@@ -133,9 +125,7 @@ def scaled(scheme: Scheme, factor: float, shape: tuple[int, ...], layout: Any = 
     normal(std=0.05)
 
     """
-    factor = real(factor, "factor")
-    if factor < 0:
-        raise ValueError(f"factor must not be negative, not {factor!r}")
+    factor = not_negative(factor, "factor")
     law = scheme.law(shape, layout)
     match law:
         case Constant():
@@ -217,7 +207,7 @@ def neox(plan: Plan, inputs: Globs, outputs: Globs, *, layers: int, dim: int) ->
     inputs, outputs : globs of the matrices that read the residual stream, and that add to it.
     layers, dim : int. Layers and width of the model.
 
-    Source: Black et al. 2022 (arXiv 2204.06745), section 2.1.
+    Source: Black et al. 2022 (arXiv 2204.06745).
 
     >>> import winit
     >>> plan = winit.Plan({"qkv": (12, 4), "dense": (4, 4)}, rules=[("*", winit.normal())])
@@ -248,8 +238,8 @@ def fixup(plan: Plan, inner: Globs, last: Globs, head: Globs = (), *, blocks: in
     [0.25, 0.0, 0.0]
 
     """
-    blocks = _count(blocks, "blocks")
-    if _count(depth, "depth") < 2:
+    blocks = integer(blocks, "blocks")
+    if integer(depth, "depth") < 2:
         raise ValueError(f"depth must be at least 2, not {depth}: a branch's last layer is 0")
     factor = blocks ** (-1 / (2 * depth - 2))
     return assign(
@@ -285,7 +275,7 @@ def t_fixup(
     encoder_layers, decoder_layers, dim : int.
 
     Source: Huang, Perez, Ba & Volkovs 2020, "Improving transformer optimization through better initialization",
-        section 3.2. For a packed q, k, v give the layout splits=3: the law is then that of v alone.
+        T-Fixup. For a packed q, k, v give the layout splits=3: the law is then that of v alone.
 
     >>> import winit
     >>> plan = winit.Plan({"emb": (100, 16), "dec.o": (16, 16)}, rules=[("*", winit.normal())])
@@ -294,17 +284,17 @@ def t_fixup(
     (normal(std=0.08333333333333333), xavier_uniform(gain=0.3333333333333333))
 
     """
-    dim = _count(dim, "dim")
+    dim = integer(dim, "dim")
     sides = {}
     for globs, layers, side, base in (
         (encoder, encoder_layers, "encoder", 0.67),
         (decoder, decoder_layers, "decoder", 9 ** (-1 / 4)),
     ):
         if _globs(globs, side):
-            sides[side] = base * _count(layers, f"{side}_layers") ** (-1 / 4)
+            sides[side] = base * integer(layers, f"{side}_layers") ** (-1 / 4)
     if not sides:
         raise ValueError("t_fixup needs globs of the encoder's or the decoder's matrices")
-    of_embeddings = (9 * _count(decoder_layers or encoder_layers, "decoder_layers")) ** (-1 / 4)
+    of_embeddings = (9 * integer(decoder_layers or encoder_layers, "decoder_layers")) ** (-1 / 4)
     rules: list[tuple[Globs, Scheme]] = [(embeddings, normal(std=dim**-0.5 * of_embeddings))]
     if "encoder" in sides:
         rules.append((encoder, xavier_uniform(sides["encoder"])))
@@ -342,8 +332,8 @@ def deepnorm(
     [xavier_normal(gain=0.5), xavier_normal()]
 
     """
-    n = _count(encoder_layers, "encoder_layers") if _globs(encoder, "encoder") else 0
-    m = _count(decoder_layers, "decoder_layers") if _globs(decoder, "decoder") else 0
+    n = integer(encoder_layers, "encoder_layers") if _globs(encoder, "encoder") else 0
+    m = integer(decoder_layers, "decoder_layers") if _globs(decoder, "decoder") else 0
     if not n and not m:
         raise ValueError("deepnorm needs globs of the encoder's or the decoder's matrices")
     rules: list[tuple[Globs, Scheme]] = []

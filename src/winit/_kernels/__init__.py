@@ -4,6 +4,9 @@ The contract. An engine is a module that offers
 
     Fill(isa, law, dtype, key, params, dest, start, steps, scale=None)   one law of one stream, bound to a destination
     Fill.run(lo, hi)      fill the destination's elements lo..hi, counted in its row-major order
+    Sparse(isa, dtype, key, params, shape, units, keep, dest=None, begin=None, scale=None)   connections of one stream
+    Sparse.run(lo, hi)    as Fill.run; by_units tells whether a range of elements meets few units
+    Sparse.rows(first, last, unit_step, input_step, inputs, values)   inputs of units, ascending, and the values there
     words(isa, key, tag, lo, dest)                            the raw stream, from word lo on
     instruction_sets()    of "cython" alone: the builds that can run here, widest last; the others have one, "baseline"
 
@@ -17,13 +20,15 @@ The dense pass, in an extension of its own for "cython" and in the engine's modu
 
     Sampled(isa, law, dtype, key, params, shape, transposed)          an operand: weights of a stream
     Gradient(isa, grad, activation, param, kept, sums, transposed)    an operand: grad * f'; add_up(i) sums rows 64 i on
-    Product(isa, a, b, c, threads, *, activation, param, bias, kept, moments, saturated)
-                          C = A B bound to its matrices; with an activation, f(A B + bias)
+    Product(isa, a, b, c, threads, *, exact, add, activation, param, bias, kept, moments, saturated)
+                          C = A B bound to its matrices, with `add` C + A B; with an activation, f(A B + bias)
     Product.run(limit)    do up to `limit` of its `tasks`, in any threads, up to `threads` of them, at once
     activate(isa, activation, param, src, dest, wide, derive)         f, or a product with f', over bytes
+    reflectors(v, half, sign)        Householder vectors of rows, in place (householder.h)
+    triangle(gram, half, to, work)   minus the triangular factor of their product
 
 An engine's products have the same bits for any threads, strides and instruction set; those of different engines agree
-within the bound of a dot product.
+within the bound of a dot product, and where `exact` to the bit.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ class Product:
         c: Any,
         threads: int,
         *,
+        exact: bool = False,
+        add: bool = False,
         activation: int | None = None,
         param: float = 0.0,
         bias: Any = None,
@@ -45,3 +47,5 @@ class Product:
     def run(self, limit: int) -> int: ...
 
 def activate(isa: str, activation: int, param: float, src: Any, dest: Any, wide: bool, derive: bool) -> None: ...
+def reflectors(v: Any, half: Any, sign: Any) -> None: ...
+def triangle(gram: Any, half: Any, to: Any, work: Any) -> None: ...

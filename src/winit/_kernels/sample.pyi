@@ -16,6 +16,25 @@ class Fill:
     ) -> Fill: ...
     def run(self, lo: int, hi: int) -> None: ...
 
+class Sparse:
+    size: int
+    by_units: bool
+    def __new__(
+        cls,
+        isa: str,
+        dtype: int,
+        key: tuple[int, int],
+        params: tuple[float, ...],
+        shape: tuple[int, ...],
+        units: tuple[bool, ...],
+        keep: int,
+        dest: Any = None,
+        begin: tuple[int, ...] | int | None = None,
+        scale: float | None = None,
+    ) -> Sparse: ...
+    def run(self, lo: int, hi: int) -> None: ...
+    def rows(self, first: int, last: int, unit_step: int, input_step: int, inputs: Any, values: Any) -> None: ...
+
 class DefaultFloatMode:
     def __enter__(self) -> DefaultFloatMode: ...
     def __exit__(self, kind: object, error: object, trace: object) -> None: ...

@@ -9,7 +9,7 @@ enum { FEW = 32, WORDS = 1024 };
 
 typedef struct {
     uint32_t *words;
-    uint64_t *taken; /* a bit for each input; NULL where keep is small enough to look through */
+    uint64_t *taken; /* a bit for each input; unused where keep is small enough to look through */
     int64_t *picks;
 } room;
 

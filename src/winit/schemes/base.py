@@ -68,6 +68,10 @@ class WholeScheme(Scheme):
         """Mean, std, low and high over all elements of the tensor."""
         raise NotImplementedError
 
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        """What no element's magnitude exceeds."""
+        return max(map(abs, self.whole_moments(shape, layout)[2:]))
+
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         self.check(shape, layout)
         return Whole(self, shape, layout)

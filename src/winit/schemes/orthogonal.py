@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from winit.laws import Moments, real
+from winit.laws import Moments, not_negative
 from winit.schemes.base import WholeScheme
 from winit.schemes.random import normal
 from winit.shapes import Layout, fans, roles
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 NORMAL = normal()
 
 __all__ = ["delta_orthogonal", "orthogonal", "semi_orthogonal"]
-
-
-def _gain(value: Any) -> float:
-    number = real(value, "gain")
-    if number < 0:
-        raise ValueError(f"gain must not be negative, not {number!r}")
-    return number
 
 
 def _rows(stream: Stream, count: int, length: int, gain: float, first: int = 0) -> np.ndarray:
@@ -81,7 +74,7 @@ class orthogonal(WholeScheme):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(_gain(gain))
+        self._set(not_negative(gain, "gain"))
 
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
         _matrix(shape, layout)
@@ -171,7 +164,7 @@ class delta_orthogonal(WholeScheme):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(_gain(gain))
+        self._set(not_negative(gain, "gain"))
 
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
         kernel = convolution(self, shape, layout)

@@ -6,7 +6,7 @@ import math
 from typing import Any, SupportsIndex
 
 from winit.activations import gain as gain_of
-from winit.laws import Constant, Law, Normal, Padded, TruncatedNormal, Uniform, real
+from winit.laws import Constant, Law, Normal, Padded, TruncatedNormal, Uniform, not_negative, real
 from winit.schemes.base import Scheme
 from winit.shapes import Layout, fans
 
@@ -37,13 +37,6 @@ def _one_of(value: Any, known: tuple[str, ...], what: str) -> None:
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
     if value not in known:
         raise ValueError(f"{what} must be one of {', '.join(map(repr, known))}, not {value!r}")
-
-
-def _not_negative(value: Any, what: str) -> float:
-    number = real(value, what)
-    if number < 0:
-        raise ValueError(f"{what} must not be negative, not {number!r}")
-    return number
 
 
 def _interval(low: Any, high: Any) -> tuple[float, float]:
@@ -107,7 +100,7 @@ class normal(Scheme):
     std: float
 
     def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
-        self._set(real(mean, "mean"), _not_negative(std, "std"))
+        self._set(real(mean, "mean"), not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(self.mean, self.std)
@@ -143,7 +136,7 @@ class truncated_normal(Scheme):
     high: float
 
     def __init__(self, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0) -> None:
-        self._set(real(mean, "mean"), _not_negative(std, "std"), *_interval(low, high))
+        self._set(real(mean, "mean"), not_negative(std, "std"), *_interval(low, high))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return TruncatedNormal(self.mean, self.std, self.low, self.high)
@@ -180,7 +173,7 @@ class embedding(Scheme):
             if isinstance(padding, bool) or not isinstance(padding, SupportsIndex):
                 raise TypeError(f"padding must be an integer or None, not {type(padding).__name__}")
             padding = padding.__index__()
-        self._set(_not_negative(std, "std"), padding)
+        self._set(not_negative(std, "std"), padding)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         inner = Normal(0.0, self.std)
@@ -240,7 +233,7 @@ class variance_scaling(Scheme):
     TypeError, ValueError : as above; when drawn, a shape without fans.
 
     Source: Glorot & Bengio 2010; He et al. 2015 (arXiv 1502.01852); jax.nn.initializers.variance_scaling. keep:
-        Hendrycks & Gimpel 2016 (arXiv 1607.02488), section 2.
+        after Hendrycks & Gimpel 2016 (arXiv 1607.02488), the condition of the forward pass alone.
 
     >>> variance_scaling(2.0).moments((10, 50)).std
     0.2
@@ -256,7 +249,7 @@ class variance_scaling(Scheme):
     def __init__(
         self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal", *, keep: float = 1.0
     ) -> None:
-        scale, keep = _not_negative(scale, "scale"), real(keep, "keep")
+        scale, keep = not_negative(scale, "scale"), real(keep, "keep")
         _one_of(mode, MODES, "mode")
         _one_of(distribution, DISTRIBUTIONS, "distribution")
         if not 0 < keep <= 1:
@@ -272,7 +265,7 @@ class _xavier(Scheme):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(_not_negative(gain, "gain"))
+        self._set(not_negative(gain, "gain"))
 
     def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
         return centred(self.gain, 1.0, _fan(shape, layout, "fan_avg"), distribution)

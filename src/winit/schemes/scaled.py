@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, SupportsIndex
 
-from winit.laws import Law, Normal, TruncatedNormal, Uniform, real
+from winit.laws import Law, Normal, TruncatedNormal, Uniform, integer, not_negative, real
 from winit.schemes.base import Scheme
 from winit.shapes import Layout, fans
 
 __all__ = ["depth_scaled", "gpt2_residual", "siren", "small_init", "wang_init"]
-
-
-def _count(value: Any, what: str, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    if value.__index__() < least:
-        raise ValueError(f"{what} must be at least {least}, not {value}")
-    return value.__index__()
-
-
-def _std(value: Any) -> float:
-    number = real(value, "std")
-    if number < 0:
-        raise ValueError(f"std must not be negative, not {number!r}")
-    return number
 
 
 def _dim(dim: int | None, shape: tuple[int, ...], layout: Layout) -> int:
@@ -56,7 +40,7 @@ class gpt2_residual(Scheme):
     std: float
 
     def __init__(self, layers: int, std: float = 0.02) -> None:
-        self._set(_count(layers, "layers"), _std(std))
+        self._set(integer(layers, "layers"), not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(0.0, self.std / math.sqrt(2 * self.layers))
@@ -95,7 +79,7 @@ class depth_scaled(Scheme):
             cut = real(cut, "cut")
             if cut <= 0:
                 raise ValueError(f"cut must be positive, not {cut!r}")
-        self._set(_count(layer, "layer", 0), _std(std), cut)
+        self._set(integer(layer, "layer", 0), not_negative(std, "std"), cut)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         std = self.std / math.sqrt(2 * (self.layer + 1))
@@ -124,7 +108,7 @@ class small_init(Scheme):
     dim: int | None
 
     def __init__(self, dim: int | None = None) -> None:
-        self._set(None if dim is None else _count(dim, "dim"))
+        self._set(None if dim is None else integer(dim, "dim"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(0.0, math.sqrt(2 / (5 * _dim(self.dim, shape, layout))))
@@ -154,7 +138,7 @@ class wang_init(Scheme):
     dim: int | None
 
     def __init__(self, layers: int, dim: int | None = None) -> None:
-        self._set(_count(layers, "layers"), None if dim is None else _count(dim, "dim"))
+        self._set(integer(layers, "layers"), None if dim is None else integer(dim, "dim"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(0.0, 2 / (self.layers * math.sqrt(_dim(self.dim, shape, layout))))

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
-from winit.laws import Law, Sparse, real
+from winit.laws import Law, Sparse, not_negative, real
 from winit.schemes.base import Scheme
 from winit.shapes import Layout, unit_axes
 
 __all__ = ["sparse", "sparse_columns", "sparse_rows"]
 
 MAX_INPUTS = 1 << 32  # one 32-bit word chooses among them
-
-
-def _std(value: Any) -> float:
-    number = real(value, "std")
-    if number < 0:
-        raise ValueError(f"std must not be negative, not {number!r}")
-    return number
 
 
 def _law(scheme: Scheme, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]) -> Law:
@@ -46,7 +39,7 @@ class sparse(Scheme):
     ------
     TypeError, ValueError : the wrong kind, the wrong value; when drawn, k > fan_in, more than 2^32 inputs.
 
-    Source: Martens 2010, "Deep learning via Hessian-free optimization", section 5, with k = 15; positions by Floyd's
+    Source: Martens 2010, "Deep learning via Hessian-free optimization", with k = 15; positions by Floyd's
     method (docs/streams.md).
 
     >>> import winit
@@ -65,7 +58,7 @@ class sparse(Scheme):
             raise TypeError(f"k must be an integer, not {type(k).__name__}")
         if k.__index__() < 0:
             raise ValueError(f"k must not be negative, not {k}")
-        self._set(k.__index__(), _std(std))
+        self._set(k.__index__(), not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return _law(self, 0.0, self.std, self.k, shape, unit_axes(shape, layout))
@@ -84,7 +77,7 @@ class _Share(Scheme):
         sparsity = real(sparsity, "sparsity")
         if not 0 <= sparsity <= 1:
             raise ValueError(f"sparsity must be between 0 and 1, not {sparsity!r}")
-        self._set(sparsity, real(mean, "mean"), _std(std))
+        self._set(sparsity, real(mean, "mean"), not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         if len(shape) != 2:

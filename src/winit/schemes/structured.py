@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from winit.elementary import cosines, exp, log, log_of_expm1
-from winit.laws import Moments, real
+from winit.laws import Moments, integer, not_negative, real
 from winit.schemes.base import WholeScheme
 from winit.schemes.orthogonal import Kernel, convolution, orthonormal
 from winit.schemes.random import uniform
@@ -33,14 +33,6 @@ __all__ = [
 ]
 
 UNIFORM = uniform()
-
-
-def _at_least(value: Any, what: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    if value.__index__() < least:
-        raise ValueError(f"{what} must be at least {least}, not {value}")
-    return value.__index__()
 
 
 def _positive(value: Any, what: str) -> float:
@@ -191,7 +183,7 @@ class dirac(_Table):
     gain: float
 
     def __init__(self, groups: int = 1, gain: float = 1.0) -> None:
-        self._set(_at_least(groups, "groups", 1), real(gain, "gain"))
+        self._set(integer(groups, "groups", 1), real(gain, "gain"))
 
     def entries(self, shape: tuple[int, ...], layout: Layout) -> Entries:
         kernel = convolution(self, shape, layout)
@@ -237,8 +229,17 @@ class hadamard(_Table):
     def __init__(self) -> None:
         self._set()
 
+    def _kernel(self, shape: tuple[int, ...], layout: Layout) -> Kernel:
+        return Kernel(*_matrix(self, shape, layout)) if len(shape) == 2 else convolution(self, shape, layout)
+
+    def check(self, shape: tuple[int, ...], layout: Layout) -> None:
+        self._kernel(shape, layout)
+
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        return 1.0
+
     def entries(self, shape: tuple[int, ...], layout: Layout) -> Entries:
-        kernel = Kernel(*_matrix(self, shape, layout)) if len(shape) == 2 else convolution(self, shape, layout)
+        kernel = self._kernel(shape, layout)
         out, in_ = shape[kernel.out], shape[kernel.in_]
         values: Any = 1.0
         if out <= in_:
@@ -270,7 +271,7 @@ class idinit(_Table):
     ------
     TypeError, ValueError : the wrong kind, the wrong value; when drawn, a shape of fewer than two axes, batch axes.
 
-    Source: Pan et al. 2025, "IDInit" (arXiv 2503.04626), section 3.
+    Source: Pan et al. 2025, "IDInit" (arXiv 2503.04626).
 
     >>> import winit
     >>> winit.draw(winit.idinit(), (2, 5), seed=0).tolist()
@@ -319,7 +320,7 @@ class looks_linear(WholeScheme):
     ------
     TypeError, ValueError : the wrong kind, the wrong value; when drawn, odd channels where they are mirrored.
 
-    Source: Balduzzi et al. 2017, "The shattered gradients problem" (arXiv 1702.08591), section 4.
+    Source: Balduzzi et al. 2017, "The shattered gradients problem" (arXiv 1702.08591).
 
     >>> import numpy as np, winit
     >>> w1 = winit.draw(winit.looks_linear(mirror="out"), (8, 3), seed=0, name="1")
@@ -335,9 +336,7 @@ class looks_linear(WholeScheme):
     mirror: str
 
     def __init__(self, gain: float = 1.0, mirror: str = "both") -> None:
-        number = real(gain, "gain")
-        if number < 0:
-            raise ValueError(f"gain must not be negative, not {number!r}")
+        number = not_negative(gain, "gain")
         if not isinstance(mirror, str):
             raise TypeError(f"mirror must be a str, not {type(mirror).__name__}")
         if mirror not in ("both", "out", "in"):
@@ -540,7 +539,7 @@ class chrono_bias(WholeScheme):
     ------
     TypeError, ValueError : the wrong kind, the wrong value; when drawn, a shape other than (4 units,).
 
-    Source: Tallec & Ollivier 2018, "Can recurrent neural networks warp time?" (arXiv 1804.11188), section 2.
+    Source: Tallec & Ollivier 2018, "Can recurrent neural networks warp time?" (arXiv 1804.11188).
 
     >>> import winit
     >>> b = winit.draw(winit.chrono_bias(100), 8, seed=0)
@@ -553,7 +552,7 @@ class chrono_bias(WholeScheme):
     max_steps: int
 
     def __init__(self, max_steps: int) -> None:
-        self._set(_at_least(max_steps, "max_steps", 3))
+        self._set(integer(max_steps, "max_steps", 3))
 
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
         _gates(self, shape)
