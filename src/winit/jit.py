@@ -1,7 +1,7 @@
 """The stream inside the user's own Numba code: words, elements and fills, callable in nopython mode and in prange.
 
-A key is made outside, from seed and name; inside, an element is a function of (key, index) alone, so loops may be cut and
-threaded at will. Values are those of winit.draw, to the bit.
+A key is made outside, from seed and name; inside, an element is a function of (key, index) alone, so loops may be cut
+and threaded at will. Values are those of winit.draw, to the bit.
 
 >>> import numba, numpy as np, winit, winit.jit
 >>> @numba.njit(parallel=True)
@@ -12,6 +12,7 @@ threaded at will. Values are those of winit.draw, to the bit.
 >>> noise(out, winit.jit.key(0, "w"))
 >>> bool((out == winit.draw(winit.normal(), 1000, seed=0, name="w")).all())
 True
+
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ import numpy as np
 try:
     from numba import njit, types
     from numba.core.errors import TypingError
-    from numba.extending import overload
+    from numba.extending import overload, register_jitable
 except ImportError:
     raise ImportError("winit.jit needs the package numba, which is not installed: pip install 'winit[numba]'") from None
 
-from winit._kernels import jit as points
+from winit._kernels import jit as kernels
 from winit.keys import stream_key
-from winit.laws import TruncatedNormal
+from winit.laws import LARGEST, TruncatedNormal
 
 __all__ = [
     "cut",
@@ -50,313 +51,592 @@ __all__ = [
     "word_at",
 ]
 
-F32, F64, I64, U32, U64 = np.float32, np.float64, np.int64, np.uint32, np.uint64
+F32, F64, I64, U16, U32, U64 = np.float32, np.float64, np.int64, np.uint16, np.uint32, np.uint64
+BLOCKS = 512  # of the stream, between transform and destination: their words and values stay in the first-level cache
+LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
+    LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
+)
+REACH_F32, REACH_F64 = 6.77, 8.66  # the largest |z| of a normal
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
 Key = tuple[np.uint32, np.uint32]
+Cut = tuple[np.floating[Any], ...]
 
 
 def key(seed: int, name: str = "") -> Key:
-    """Return the key of a tensor's stream, as nopython code takes it: a tuple of two uint32.
+    """Return the key of a tensor's stream, as compiled code takes it: two uint32.
 
     Parameters
     ----------
-    seed : int, 0 <= seed < 2^64. name : str.
+    seed : int, 0 <= seed < 2^64.
+    name : str. The tensor's name.
+
+    Returns
+    -------
+    tuple of two numpy.uint32.
 
     Raises
     ------
     TypeError, ValueError : as winit.draw.
 
-    >>> key(0, "w")
-    (np.uint32(...), np.uint32(...))
+    >>> tuple(map(int, key(0, "w")))
+    (1016155470, 3311402690)
+
     """
     first, second = stream_key(seed, name)
     return U32(first), U32(second)
 
 
-def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[float, ...]:
+def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Cut:
     """Return what truncated_normal_at and fill_truncated_normal need to know of two cuts, worked out once.
 
     Parameters
     ----------
     low, high : float, low < high, in units of std.
-    dtype : "float32" (for the half types too) or "float64".
+    dtype : "float32" or "float64": that of the values.
+
+    Returns
+    -------
+    tuple of seven numbers of dtype: low and high as rounded to it, the masses below, above and between them, and how to
+    take the quantile.
 
     Raises
     ------
     ValueError : as winit.truncated_normal; another dtype.
 
-    >>> cut()[:2]
+    >>> tuple(map(float, cut()[:2]))
     (-2.0, 2.0)
+
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    return TruncatedNormal(0.0, 1.0, float(low), float(high)).params(dtype)[2:]
+    kind = F32 if dtype == "float32" else F64
+    return tuple(map(kind, TruncatedNormal(0.0, 1.0, float(low), float(high)).params(dtype)[2:]))
 
 
-# ---- one element
+# ---- one element. Copied into what calls it, so that loops over elements are vectorised as far as they can be.
 
 
 @njit(inline="always")
-def philox4x32(counter, key):  # type: ignore[no-untyped-def]
-    """Four words (uint32) of the block `counter` (uint64) of a key's values.
+def philox4x32(counter, key):
+    """Return the four words of a counter under a key.
 
-    Source: Salmon et al. 2011, Philox4x32-10, counter (low, high, 0, 0).
+    Parameters
+    ----------
+    counter : four uint32. The stream's block b of tag t is (b mod 2^32, b >> 32, t, 0).
+    key : two uint32.
+
+    Returns
+    -------
+    tuple of four uint32.
+
+    Source: Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3": Philox4x32-10.
+
+    >>> [f"{word:08x}" for word in philox4x32((0, 0, 0, 0), (0, 0))]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+
     """
-    w0, w1, w2, w3 = points.philox(key[0], key[1], 0, U64(counter))
+    w0, w1, w2, w3 = kernels.philox(key[0], key[1], U64(counter[0]), U64(counter[1]), U64(counter[2]), U64(counter[3]))
     return U32(w0), U32(w1), U32(w2), U32(w3)
 
 
 @njit(inline="always")
-def word_at(key, i):  # type: ignore[no-untyped-def]
-    """Word i (uint32) of a key's values."""
-    w0, w1, w2, w3 = points.philox(key[0], key[1], 0, U64(i) >> U64(2))
-    lane = U64(i) & U64(3)
-    low = w1 if lane & U64(1) else w0
-    high = w3 if lane & U64(1) else w2
-    return U32(high if lane & U64(2) else low)
+def word_at(key, i):
+    """Return word i of a key's values, as winit.words does.
+
+    Parameters
+    ----------
+    key : as of winit.jit.key. i : integer, 0 <= i < 2^64; here and below not checked, since that would cost more than
+        the word.
+
+    Returns
+    -------
+    uint32.
+
+    >>> [int(word_at(key(0), i)) for i in range(4)]
+    [1052217790, 1776054751, 678293519, 3874122687]
+
+    """
+    w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(2))
+    low = w1 if U64(i) & U64(1) else w0
+    high = w3 if U64(i) & U64(1) else w2
+    return U32(high if U64(i) & U64(2) else low)
 
 
 @njit(inline="always")
-def _integer_at(key, i):  # type: ignore[no-untyped-def]
-    """The 53-bit integer of element i, and of its pair the first and the second."""
-    w0, w1, w2, w3 = points.philox(key[0], key[1], 0, U64(i) >> U64(1))
-    return points.k53(w0, w1), points.k53(w2, w3)
+def _integers_of(key, i):
+    """The 53-bit integers of element i and its partner, the even one first."""
+    w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(1))
+    return kernels.pack(U64(w0), U64(w1)) >> U64(11), kernels.pack(U64(w2), U64(w3)) >> U64(11)
 
 
 @njit(inline="always")
-def uniform_at(key, i):  # type: ignore[no-untyped-def]
-    """Element i of winit.uniform(0, 1), float32, in [0, 1)."""
-    return F32(word_at(key, i) >> U32(8)) * F32(2.0**-24)
+def _integer_at(key, i):
+    first, second = _integers_of(key, i)
+    return second if U64(i) & U64(1) else first
 
 
 @njit(inline="always")
-def uniform64_at(key, i):  # type: ignore[no-untyped-def]
-    """Element i of winit.uniform(0, 1), float64, in [0, 1)."""
-    first, second = _integer_at(key, i)
-    return points.int53(second if U64(i) & U64(1) else first) * 2.0**-53
+def uniform_at(key, i):
+    """Return element i of winit.uniform(0, 1) in float32, in [0, 1): (w >> 8) 2^-24 of its word w.
+
+    >>> import winit
+    >>> bool(uniform_at(key(0), 2) == winit.draw(winit.uniform(), 3, seed=0)[2])
+    True
+
+    """
+    return F32(F32(kernels.I32(word_at(key, i) >> U32(8))) * F32(2.0**-24))
 
 
 @njit(inline="always")
-def normal_at(key, i):  # type: ignore[no-untyped-def]
-    """Element i of winit.normal(0, 1), float32."""
-    w0, w1, w2, w3 = points.philox(key[0], key[1], 0, U64(i) >> U64(2))
+def uniform64_at(key, i):
+    """Return element i of winit.uniform(0, 1) in float64, in [0, 1): k 2^-53 of its 53-bit integer k.
+
+    >>> import winit
+    >>> bool(uniform64_at(key(0), 2) == winit.draw(winit.uniform(), 3, seed=0, dtype="float64")[2])
+    True
+
+    """
+    return kernels.int53(_integer_at(key, i)) * 2.0**-53
+
+
+@njit(inline="always")
+def normal_at(key, i):
+    """Return element i of winit.normal(0, 1) in float32; mean + std times it is that of winit.normal(mean, std).
+
+    >>> import winit
+    >>> bool(normal_at(key(0), 2) == winit.draw(winit.normal(), 3, seed=0)[2])
+    True
+
+    """
+    w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(2))
     upper = (U64(i) & U64(2)) != U64(0)
-    z0, z1 = points.normal_pair(U32(w2 if upper else w0), U32(w3 if upper else w1))
+    z0, z1 = kernels.normal_pair(U32(w2 if upper else w0), U32(w3 if upper else w1))
     return z1 if U64(i) & U64(1) else z0
 
 
 @njit(inline="always")
-def normal64_at(key, i):  # type: ignore[no-untyped-def]
-    """Element i of winit.normal(0, 1), float64."""
-    first, second = _integer_at(key, i)
-    z0, z1 = points.normal_pair_f64(first, second)
+def normal64_at(key, i):
+    """Return element i of winit.normal(0, 1) in float64.
+
+    >>> import winit
+    >>> bool(normal64_at(key(0), 2) == winit.draw(winit.normal(), 3, seed=0, dtype="float64")[2])
+    True
+
+    """
+    first, second = _integers_of(key, i)
+    z0, z1 = kernels.normal_pair_f64(first, second)
     return z1 if U64(i) & U64(1) else z0
 
 
 @njit(inline="always")
-def truncated_normal_at(key, i, cut):  # type: ignore[no-untyped-def]
-    """Element i of winit.truncated_normal(0, 1, low, high), float32; `cut` is winit.jit.cut(low, high)."""
+def truncated_normal_at(key, i, cut):
+    """Return element i of winit.truncated_normal(0, 1, low, high) in float32; `cut` is winit.jit.cut(low, high).
+
+    >>> import winit
+    >>> bool(truncated_normal_at(key(0), 2, cut()) == winit.draw(winit.truncated_normal(), 3, seed=0)[2])
+    True
+
+    """
     low, high, below, above, step, threshold, _ = cut
-    n = word_at(key, i) >> U32(8)
-    return points.truncated_point(
-        n, F32(low), F32(high), F32(below), F32(above), F32(step), U32(threshold), True
-    )
+    n = U32(word_at(key, i) >> U32(8))
+    return kernels.truncated_point(n, F32(low), F32(high), F32(below), F32(above), F32(step), U32(threshold), True)
 
 
 @njit(inline="always")
-def truncated_normal64_at(key, i, cut):  # type: ignore[no-untyped-def]
-    """Element i of winit.truncated_normal(0, 1, low, high), float64; `cut` is winit.jit.cut(low, high, "float64")."""
+def truncated_normal64_at(key, i, cut):
+    """Return element i of winit.truncated_normal(0, 1, low, high) in float64; `cut` is that of this dtype.
+
+    >>> import winit
+    >>> z = truncated_normal64_at(key(0), 2, cut(dtype="float64"))
+    >>> bool(z == winit.draw(winit.truncated_normal(), 3, seed=0, dtype="float64")[2])
+    True
+
+    """
     low, high, below, above, step, threshold, _ = cut
-    first, second = _integer_at(key, i)
-    k = second if U64(i) & U64(1) else first
-    return points.truncated_point_f64(k, low, high, below, above, step, U64(threshold), True)
+    return kernels.truncated_point_f64(_integer_at(key, i), low, high, below, above, step, U64(threshold), True)
 
 
-# ---- many
+# ---- many: whole blocks to a buffer in the first-level cache, and from it to out. Each function has a body for
+# nopython code, and a door for Python, which checks out and takes the body compiled: a compiled function with defaults
+# would take 30 us a call.
 
-SIZE = 512  # values between transform and destination
+REALS, WORDS = (np.float32, np.float64), (np.uint16,)
 
 
-def _loop(double: bool, rounding: Any) -> Any:
-    """Fill out with elements lo, lo + 1, ... of a law: whole blocks into a buffer, and from it, rounded, to out."""
+def _check(out: Any, what: str, kinds: tuple[Any, ...]) -> None:
+    """Check an out that Python gives."""
+    if not isinstance(out, np.ndarray) or out.ndim != 1 or out.dtype not in kinds or not out.flags.writeable:
+        given = type(out).__name__
+        if isinstance(out, np.ndarray):
+            given = f"{'one' if out.flags.writeable else 'a read-only one'} of {out.dtype} and shape {out.shape}"
+        raise TypeError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {given}")
+
+
+def _check_type(out: Any, what: str, kinds: tuple[Any, ...]) -> None:
+    """Check the type of an out in nopython code."""
+    fits = isinstance(out, types.Array) and out.ndim == 1 and out.mutable and out.aligned
+    if not fits or out.dtype not in [getattr(types, kind.__name__) for kind in kinds]:
+        raise TypingError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {out}")
+
+
+def _names(kinds: tuple[Any, ...]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
+
+
+def _filler(law: str, double: bool, rounding: Any, near: bool = False) -> Any:
+    """Compile the loop that fills out with elements lo, lo + 1, ... of a law with kernel numbers p.
+
+    near: out's elements are side by side and take the values as they are, so that whole blocks need no buffer.
+    """
     kind, per = (F64, 2) if double else (F32, 4)
-    values = points.values_f64 if double else points.values_f32
+    values = kernels.VALUES[f"{law}_f{64 if double else 32}"]
 
-    def fill(out, key, lo, law, p):  # type: ignore[no-untyped-def]
+    def fill(out, key, lo, p):
+        if lo < 0:
+            raise ValueError("lo must not be negative")
         first, done = U64(lo), 0
-        buffer = np.empty(SIZE, kind)
+        scratch, buffer = np.empty(2 * BLOCKS, U64), np.empty(per * BLOCKS, kind)
         while done < out.size:
-            skip = I64(first % U64(per))
-            part = min(out.size - done, SIZE - skip)
-            blocks = (skip + part + per - 1) // per
-            values(law, key[0], key[1], first // U64(per), blocks, buffer, p)
-            for j in range(part):
-                out[done + j] = rounding(buffer[skip + j])
-            first += U64(part)
-            done += part
+            block, skip = first // U64(per), I64(first % U64(per))
+            blocks = min((out.size - done + skip + per - 1) // per, BLOCKS, I64(U64(1 << 32) - (block & kernels.LOW)))
+            count = min(out.size - done, per * blocks - skip)
+            target = out[done : done + count]
+            if near and count == per * blocks:
+                values(key[0], key[1], block, blocks, scratch.ctypes.data, target.ctypes.data, p.ctypes.data)
+            else:
+                values(key[0], key[1], block, blocks, scratch.ctypes.data, buffer.ctypes.data, p.ctypes.data)
+                source = buffer[skip : skip + count]
+                for j in range(count):
+                    target[j] = rounding(source[j])
+            first += U64(count)
+            done += count
 
-    return fill
+    return njit(**OPTIONS)(fill)
 
 
-@njit(inline="always")
-def _as_it_is(x):  # type: ignore[no-untyped-def]
+@register_jitable
+def _as_it_is(x):
     return x
 
 
-def _fill(out, key, lo, law, p):  # type: ignore[no-untyped-def]
-    """Stand for the overload below."""
+def _fill_of(law: str) -> Any:
+    """A function for nopython code that fills float32 or float64."""
 
+    def fill(out, key, lo, p):
+        """Stand for the overload below."""
 
-def _checked(out: Any, kinds: tuple[Any, ...], what: str) -> None:
-    if not isinstance(out, types.Array) or out.ndim != 1 or out.dtype not in kinds or not out.mutable:
-        names = " or ".join(str(kind) for kind in kinds)
-        raise TypingError(f"out of {what} must be a writable array of one axis of {names}, not {out}")
-
-
-@overload(_fill)
-def _fill_overload(out, key, lo, law, p):  # type: ignore[no-untyped-def]
-    _checked(out, (types.float32, types.float64), "a fill")
-    return _loop(out.dtype == types.float64, _as_it_is)
-
-
-@njit(nogil=True, error_model="numpy")
-def fill_uniform(out, key, lo, low=0.0, high=1.0):  # type: ignore[no-untyped-def]
-    """Fill out with elements lo, lo + 1, ... of winit.uniform(low, high)."""
-    p = np.zeros(9)
-    _uniform_params(out, low, high, p)
-    _fill(out, key, lo, 1, p)
-
-
-def _uniform_params(out, low, high, p):  # type: ignore[no-untyped-def]
-    """Stand for the overload below."""
-
-
-@overload(_uniform_params)
-def _uniform_params_overload(out, low, high, p):  # type: ignore[no-untyped-def]
-    _checked(out, (types.float32, types.float64), "fill_uniform")
-    kind = F64 if out.dtype == types.float64 else F32
-
-    def params(out, low, high, p):  # type: ignore[no-untyped-def]
-        p[0] = kind(low)
-        p[1] = kind(F64(kind(high)) - F64(kind(low)))
-        p[2] = np.nextafter(kind(high), kind(-np.inf))
-
-    return params
-
-
-@njit(nogil=True, error_model="numpy")
-def fill_normal(out, key, lo, mean=0.0, std=1.0):  # type: ignore[no-untyped-def]
-    """Fill out, float32 or float64, with elements lo, lo + 1, ... of winit.normal(mean, std)."""
-    p = np.zeros(9)
-    p[0], p[1] = mean, std
-    _fill(out, key, lo, 2, p)
-
-
-@njit(nogil=True, error_model="numpy")
-def fill_truncated_normal(out, key, lo, cut, mean=0.0, std=1.0):  # type: ignore[no-untyped-def]
-    """Fill out with elements lo, lo + 1, ... of winit.truncated_normal(mean, std, low, high); `cut` as of winit.jit.cut.
-
-    The cut must be that of out's dtype.
-    """
-    p = np.zeros(9)
-    p[0], p[1] = mean, std
-    for j in range(7):
-        p[2 + j] = cut[j]
-    _fill(out, key, lo, 3, p)
-
-
-def _half(rounding: Any, what: str) -> Any:
-    loop = njit(nogil=True, error_model="numpy")(_loop(False, rounding))
-
-    def fill(out, key, lo, mean=0.0, std=1.0):  # type: ignore[no-untyped-def]
-        p = np.zeros(9)
-        p[0], p[1] = mean, std
-        loop(out, key, lo, 2, p)
-
-    fill.__name__ = fill.__qualname__ = what
-    fill.__doc__ = f"Fill a uint16 view of {what[-4:].strip('_')} with elements lo, lo + 1, ... of winit.normal(mean, std)."
-    return njit(nogil=True, error_model="numpy")(fill)
-
-
-fill_normal_bf16 = _half(points.round_bf16, "fill_normal_bf16")
-fill_normal_f16 = _half(points.round_f16, "fill_normal_f16")
-
-
-def fill_with(out, fn, key, lo, raw=False):  # type: ignore[no-untyped-def]
-    """Fill out with fn of the uniform number of elements lo, lo + 1, ..., a distribution of the caller's own.
-
-    fn is a compiled function of u, float64 in (0, 1): (w + 1/2) 2^-32 of the element's word w where out is float32,
-    (k + 1/2) 2^-53 of its 53-bit integer k where it is float64. With raw=True, of w (uint32) or k (uint64) itself. The
-    law holds; the bits are those of the mathematical functions that fn calls.
-    """
-    _call_fill_with(out, fn, key, lo, raw)
-
-
-def _with(double: bool, raw: bool) -> Any:
-    """The loop of fill_with: the numbers of whole blocks into a buffer, and fn over it."""
-    per, kind = (2, U64) if double else (4, U32)
-
-    if raw:
-
-        @njit(inline="always")
-        def number(x):  # type: ignore[no-untyped-def]
-            return x
-
-    elif double:
-
-        @njit(inline="always")
-        def number(x):  # type: ignore[no-untyped-def]
-            return (points.int53(x) + 0.5) * 2.0**-53
-
-    else:
-
-        @njit(inline="always")
-        def number(x):  # type: ignore[no-untyped-def]
-            return (F64(x) + 0.5) * 2.0**-32
-
-    def fill(out, fn, key, lo, raw=False):  # type: ignore[no-untyped-def]
-        first, done = U64(lo), 0
-        buffer = np.empty(SIZE, kind)
-        while done < out.size:
-            skip = I64(first % U64(per))
-            part = min(out.size - done, SIZE - skip)
-            blocks = (skip + part + per - 1) // per
-            start = first // U64(per)
-            for b in range(blocks):
-                w0, w1, w2, w3 = points.philox(key[0], key[1], 0, start + U64(b))
-                if double:
-                    buffer[2 * b] = points.k53(w0, w1)
-                    buffer[2 * b + 1] = points.k53(w2, w3)
-                else:
-                    buffer[4 * b] = U32(w0)
-                    buffer[4 * b + 1] = U32(w1)
-                    buffer[4 * b + 2] = U32(w2)
-                    buffer[4 * b + 3] = U32(w3)
-            for j in range(part):
-                out[done + j] = fn(number(buffer[skip + j]))
-            first += U64(part)
-            done += part
+    @overload(fill)
+    def of_type(out, key, lo, p):
+        loop = _filler(law, out.dtype == types.float64, _as_it_is, out.layout == "C")
+        return lambda out, key, lo, p: loop(out, key, lo, p)
 
     return fill
 
 
-@overload(fill_with, prefer_literal=True, jit_options={"error_model": "numpy", "nogil": True})
-def _fill_with(out, fn, key, lo, raw=False):  # type: ignore[no-untyped-def]
-    _checked(out, (types.float32, types.float64), "fill_with")
+fill_uniform_values, fill_normal_values, fill_near_values, fill_far_values = map(
+    _fill_of, ("uniform", "normal", "truncated_near", "truncated_far")
+)
+fill_f16_values = _filler("normal", False, kernels.round_finite_f16)
+fill_bf16_values = _filler("normal", False, kernels.round_finite_bf16)
+
+
+@register_jitable
+def _scaled(mean, std, reach, largest):
+    """The numbers of a law that scales values of at most `reach`."""
+    if not (std >= 0 and abs(mean) + reach * std <= largest):  # what is not a number fails
+        raise ValueError("std must not be negative, and no value beyond the range of out's type")
+    p = np.zeros(9)
+    p[0], p[1] = mean, std
+    return p
+
+
+@register_jitable
+def _largest(out):
+    return F64(LARGEST_F32) if out.itemsize == 4 else LARGEST_F64
+
+
+def _uniform(out, key, lo, low=0.0, high=1.0):
+    ends, p = np.empty(3, out.dtype), np.zeros(9)
+    ends[0], ends[1] = low, high
+    ends[2] = F64(ends[1]) - F64(ends[0])
+    if not (ends[0] < ends[1] and F64(ends[2]) <= _largest(out)):
+        raise ValueError("low must be below high, and no value beyond the range of out's type")
+    p[0], p[1], p[2] = ends[0], ends[2], np.nextafter(ends[1], F32(-np.inf))
+    fill_uniform_values(out, key, lo, p)
+
+
+def _normal(out, key, lo, mean=0.0, std=1.0):
+    reach = REACH_F32 if out.itemsize == 4 else REACH_F64
+    fill_normal_values(out, key, lo, _scaled(mean, std, reach, _largest(out)))
+
+
+def _truncated_normal(out, key, lo, cut, mean=0.0, std=1.0):
+    p = _scaled(mean, std, min(max(-cut[0], cut[1]), 40.0), _largest(out))
+    for j in range(7):
+        p[2 + j] = cut[j]
+    if cut[6] != 0:
+        fill_far_values(out, key, lo, p)
+    else:
+        fill_near_values(out, key, lo, p)
+
+
+def _half_f16(out, key, lo, mean=0.0, std=1.0):
+    fill_f16_values(out, key, lo, _scaled(mean, std, REACH_F32, LARGEST_F16))
+
+
+def _half_bf16(out, key, lo, mean=0.0, std=1.0):
+    fill_bf16_values(out, key, lo, _scaled(mean, std, REACH_F32, LARGEST_BF16))
+
+
+uniform_loop, normal_loop, truncated_normal_loop, f16_loop, bf16_loop = (
+    njit(**OPTIONS)(body) for body in (_uniform, _normal, _truncated_normal, _half_f16, _half_bf16)
+)
+
+
+def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: float = 1.0) -> None:
+    """Fill out with elements lo, lo + 1, ... of winit.uniform(low, high).
+
+    Parameters
+    ----------
+    out : array of one axis, float32 or float64, any stride.
+    key : as of winit.jit.key.
+    lo : integer, 0 <= lo.
+    low, high : float, low < high as rounded to out's type, and the span within its range.
+
+    Raises
+    ------
+    TypeError, numba.TypingError in nopython code : another out. ValueError : lo negative, another range.
+
+    >>> import winit
+    >>> out = np.empty(3)
+    >>> fill_uniform(out, key(0), 7, -1, 1)
+    >>> bool((out == winit.draw(winit.uniform(-1, 1), 10, seed=0, dtype="float64")[7:]).all())
+    True
+
+    """
+    _check(out, "fill_uniform", REALS)
+    uniform_loop(out, key, lo, float(low), float(high))
+
+
+@overload(fill_uniform)
+def _uniform_inside(out, key, lo, low=0.0, high=1.0):
+    _check_type(out, "fill_uniform", REALS)
+    return _uniform
+
+
+def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: float = 1.0) -> None:
+    """Fill out with elements lo, lo + 1, ... of winit.normal(mean, std).
+
+    Parameters
+    ----------
+    out : array of one axis, float32 or float64, any stride. For half types: fill_normal_f16, fill_normal_bf16.
+    key : as of winit.jit.key.
+    lo : integer, 0 <= lo.
+    mean, std : float, 0 <= std.
+
+    Raises
+    ------
+    TypeError, numba.TypingError in nopython code : another out.
+    ValueError : lo or std negative, values beyond the range of out's type.
+
+    >>> import winit
+    >>> out = np.empty(3, np.float32)
+    >>> fill_normal(out, key(0), 7, 0, 0.02)
+    >>> bool((out == winit.draw(winit.normal(0, 0.02), 10, seed=0)[7:]).all())
+    True
+
+    """
+    _check(out, "fill_normal", REALS)
+    normal_loop(out, key, lo, float(mean), float(std))
+
+
+@overload(fill_normal)
+def _normal_inside(out, key, lo, mean=0.0, std=1.0):
+    _check_type(out, "fill_normal", REALS)
+    return _normal
+
+
+def fill_truncated_normal(out: np.ndarray, key: Key, lo: int, cut: Cut, mean: float = 0.0, std: float = 1.0) -> None:
+    """Fill out with elements lo, lo + 1, ... of winit.truncated_normal(mean, std, low, high).
+
+    Parameters
+    ----------
+    cut : what winit.jit.cut(low, high, dtype) returns, dtype being out's.
+    out, key, lo, mean, std : as of fill_normal.
+
+    Raises
+    ------
+    TypeError, numba.TypingError, ValueError : as fill_normal.
+
+    >>> import winit
+    >>> out = np.empty(3, np.float32)
+    >>> fill_truncated_normal(out, key(0), 7, cut(-1, 3))
+    >>> bool((out == winit.draw(winit.truncated_normal(low=-1, high=3), 10, seed=0)[7:]).all())
+    True
+
+    """
+    _check(out, "fill_truncated_normal", REALS)
+    if len(cut) != 7 or cut[0].dtype != out.dtype:
+        raise TypeError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut!r}")
+    truncated_normal_loop(out, key, lo, cut, float(mean), float(std))
+
+
+@overload(fill_truncated_normal)
+def _truncated_normal_inside(out, key, lo, cut, mean=0.0, std=1.0):
+    _check_type(out, "fill_truncated_normal", REALS)
+    if cut != types.UniTuple(out.dtype, 7):
+        raise TypingError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut}")
+    return _truncated_normal
+
+
+def fill_normal_f16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: float = 1.0) -> None:
+    """Fill out, the words of float16, with elements lo, lo + 1, ... of winit.normal(mean, std).
+
+    Parameters
+    ----------
+    out : array of one axis, uint16: Numba has no half types, so pass out.view(numpy.uint16).
+    key, lo, mean, std : as of fill_normal.
+
+    Raises
+    ------
+    TypeError, numba.TypingError, ValueError : as fill_normal.
+
+    >>> import winit
+    >>> out = np.empty(3, np.float16)
+    >>> fill_normal_f16(out.view(np.uint16), key(0), 7)
+    >>> bool((out == winit.draw(winit.normal(), 10, seed=0, dtype="float16")[7:]).all())
+    True
+
+    """
+    _check(out, "fill_normal_f16", WORDS)
+    f16_loop(out, key, lo, float(mean), float(std))
+
+
+@overload(fill_normal_f16)
+def _f16_inside(out, key, lo, mean=0.0, std=1.0):
+    _check_type(out, "fill_normal_f16", WORDS)
+    return _half_f16
+
+
+def fill_normal_bf16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: float = 1.0) -> None:
+    """Fill out, the words of bfloat16, with elements lo, lo + 1, ... of winit.normal(mean, std).
+
+    Parameters
+    ----------
+    out : array of one axis, uint16: the words, as of ml_dtypes.bfloat16 by out.view(numpy.uint16).
+    key, lo, mean, std : as of fill_normal.
+
+    Raises
+    ------
+    TypeError, numba.TypingError, ValueError : as fill_normal.
+
+    >>> import winit
+    >>> out = np.empty(3, np.uint16)
+    >>> fill_normal_bf16(out, key(0), 7)
+    >>> bool((out == winit.draw(winit.normal(), 10, seed=0, dtype="bfloat16")[7:].view(np.uint16)).all())
+    True
+
+    """
+    _check(out, "fill_normal_bf16", WORDS)
+    bf16_loop(out, key, lo, float(mean), float(std))
+
+
+@overload(fill_normal_bf16)
+def _bf16_inside(out, key, lo, mean=0.0, std=1.0):
+    _check_type(out, "fill_normal_bf16", WORDS)
+    return _half_bf16
+
+
+# ---- the caller's own distribution
+
+
+@register_jitable
+def _of_word(w):
+    return (F64(kernels.I64(w)) + 0.5) * 2.0**-32
+
+
+@register_jitable
+def _of_integer(k):
+    return (kernels.int52(k >> U64(1)) + 0.5) * 2.0**-52
+
+
+def _with(double: bool, raw: bool) -> Any:
+    number = _as_it_is if raw else _of_integer if double else _of_word
+    kind, per, shift = (U64, 2, U64(11)) if double else (U32, 4, U32(0))
+
+    def fill(out, fn, key, lo, raw=False):
+        if lo < 0:
+            raise ValueError("lo must not be negative")
+        first, done = U64(lo), 0
+        words = np.empty(2 * BLOCKS, U64)
+        numbers = words.view(kind)
+        while done < out.size:
+            block, skip = first // U64(per), I64(first % U64(per))
+            blocks = min((out.size - done + skip + per - 1) // per, BLOCKS, I64(U64(1 << 32) - (block & kernels.LOW)))
+            count = min(out.size - done, per * blocks - skip)
+            kernels.in_order(key[0], key[1], U32(0), block, blocks, words)
+            source, target = numbers[skip : skip + count], out[done : done + count]
+            for j in range(count):
+                target[j] = fn(number(kind(source[j] >> shift)))
+            first += U64(count)
+            done += count
+
+    return fill
+
+
+def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) -> None:
+    """Fill out with fn of one uniform number of each of elements lo, lo + 1, ...: a distribution of the caller's own.
+
+    The number is a float64 u in (0, 1), never 0 or 1: (w + 1/2) 2^-32 of the element's word w where out is float32,
+    (k + 1/2) 2^-52 of the upper 52 of its 64 bits where it is float64. An element is a function of (key, index), as of
+    every law here; its bits are those of fn, and of the mathematical functions that fn calls.
+
+    Parameters
+    ----------
+    out : array of one axis, float32 or float64, any stride.
+    fn : compiled function of one number that returns one: an inverse distribution function, for one.
+    key : as of winit.jit.key.
+    lo : integer, 0 <= lo.
+    raw : bool, in nopython code a literal. True: fn takes the word w itself (uint32), or the upper 53 of an element's
+        64 bits (uint64) where out is float64.
+
+    Raises
+    ------
+    TypeError, numba.TypingError in nopython code : another out, a raw that is not a bool.
+    numba.TypingError : an fn that cannot be compiled. ValueError : lo negative.
+
+    >>> import math
+    >>> @njit
+    ... def exponential(u):
+    ...     return -math.log(u)
+    >>> out = np.empty(100_000)
+    >>> fill_with(out, exponential, key(0, "gaps"), 0)
+    >>> bool(abs(out.mean() - 1) < 0.02)
+    True
+
+    """
+    _check(out, "fill_with", REALS)
+    if not isinstance(raw, bool):
+        raise TypeError(f"raw must be True or False, not {raw!r}")
+    (with_raw_loop if raw else with_uniform_loop)(out, fn, key, lo)
+
+
+@overload(fill_with, prefer_literal=True)
+def _with_inside(out, fn, key, lo, raw=False):
+    _check_type(out, "fill_with", REALS)
     given = getattr(raw, "literal_value", getattr(raw, "value", raw))
     if not isinstance(given, bool):
         raise TypingError("raw of fill_with must be True or False, written where it is called")
     return _with(out.dtype == types.float64, given)
 
 
-@njit(nogil=True, error_model="numpy")
-def _fill_with_uniform(out, fn, key, lo):  # type: ignore[no-untyped-def]
+@njit(**OPTIONS)
+def with_uniform_loop(out, fn, key, lo):
     fill_with(out, fn, key, lo)
 
 
-@njit(nogil=True, error_model="numpy")
-def _fill_with_raw(out, fn, key, lo):  # type: ignore[no-untyped-def]
+@njit(**OPTIONS)
+def with_raw_loop(out, fn, key, lo):
     fill_with(out, fn, key, lo, True)
-
-
-def _call_fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool) -> None:
-    (_fill_with_raw if raw else _fill_with_uniform)(out, fn, key, lo)

@@ -1,35 +1,39 @@
 """The kernel contract in Numba: the same operations in the same order, so the same bits, compiled when first used.
 
-a) bits      floats as integers and back
+a) bits      floats as integers and back, addresses as pointers
 b) points    Philox and the transforms of approx.h, one element, pair or block
-c) values    a law over whole blocks of the stream, one loop each
-d) emit      values to their destination: rounded, strided, added
-e) Fill      boxes to runs, in one call without the GIL
-f) dense     NumPy's matmul, with what precedes and follows it fused into one sweep each
+c) words     whole blocks of the stream, in element order or as planes of pairs                 -> L1 buffer
+d) values    a law's transform over words, one loop and one compiled function each, when first used
+e) emit      values to their destination: rounded, strided, added
+f) Fill      boxes to runs, in one call without the GIL
+g) dense     NumPy's matmul, with what precedes and follows it fused into one sweep each
 
-No fastmath: LLVM then contracts and reorders nothing. A destination is given by its address, as the compiled kernels
-take it, so that strides may be anything. docs/streams.md defines the bits.
+No fastmath: LLVM then contracts and reorders nothing. Loops are plain and over arrays that LLVM vectorises; words and
+values are two loops, as in sample.h, since one of both holds more than the registers do. A destination is given by its
+address, as the compiled kernels take it, so that strides may be anything. docs/streams.md defines the bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 
 try:
     from llvmlite import ir
-    from numba import carray, njit, types
+    from numba import carray, cfunc, njit, types
+    from numba.core import cgutils
     from numba.extending import intrinsic
 except ImportError:
     raise ImportError(
         "engine 'numba' needs the package numba, which is not installed: pip install 'winit[numba]'"
     ) from None
 
+from winit._kernels import LAWS, default_float_mode, reference
 from winit._kernels import coefficients as C  # noqa: N812
-from winit._kernels import default_float_mode, reference
 from winit.activations import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
 
 __all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "reflectors", "triangle", "words"]
@@ -40,16 +44,21 @@ CHUNK = 2048  # values in the first-level cache between transform and destinatio
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(function: Function) -> Function:
-    """Compile without the GIL, keeping the result on disk where there is a place for it.
+def _kept(made: Callable[[bool], Any]) -> Any:
+    """Keep what is compiled on disk where there is a place for it.
 
     The cache is keyed by processor, and by the time and size of this file. What it takes from other files are
     constants: the coefficients, frozen with the stream, and those of selu and gelu_tanh.
     """
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
+        return made(True)
     except RuntimeError:  # no directory that can be written
-        return njit(nogil=True, error_model="numpy")(function)
+        return made(False)
+
+
+def compiled(function: Function) -> Function:
+    """Compile without the GIL."""
+    return _kept(lambda keep: njit(nogil=True, cache=keep, error_model="numpy")(function))
 
 
 def point(function: Function) -> Function:
@@ -86,25 +95,32 @@ def _pointer(typing_context: Any, address: Any) -> Any:
 
 
 def _philox() -> Callable[..., Any]:
-    """Four words of a block, each in a uint64. Rounds are written out: no loop that holds a loop is vectorised."""
-    lines = [
-        "def philox(k0, k1, tag, block):",
-        "    a, b = U64(k0), U64(k1)",
-        "    c0, c1, c2, c3 = block & LOW, block >> HALF, U64(tag), U64(0)",
-    ]
+    """Four words of a block, each the low half of a uint64: what the high halves hold is the caller's to drop.
+
+    Rounds are written out: no loop that holds a loop is vectorised. The product of low halves is one instruction.
+    """
+    lines = ["def philox(k0, k1, c0, c1, c2, c3):", "    a, b = U64(k0), U64(k1)"]
     for i in range(10):
-        lines.append("    p0, p1 = c0 * M0, c2 * M1")
+        lines.append("    p0, p1 = (c0 & LOW) * M0, (c2 & LOW) * M1")
         first, second = (f"(({key} + W{j} * U64({i})) & LOW)" for j, key in enumerate("ab"))
-        lines.append(f"    n0, n2 = (p1 >> HALF) ^ c1 ^ {first}, (p0 >> HALF) ^ c3 ^ {second}")
-        lines.append("    c0, c1, c2, c3 = n0, p1 & LOW, n2, p0 & LOW")
+        lines.append(f"    c0, c2 = (p1 >> HALF) ^ c1 ^ {first}, (p0 >> HALF) ^ c3 ^ {second}")
+        lines.append("    c1, c3 = p1, p0")
     lines.append("    return c0, c1, c2, c3")
     space = {"U64": U64, "M0": U64(0xD2511F53), "M1": U64(0xCD9E8D57), "W0": U64(0x9E3779B9), "W1": U64(0xBB67AE85)}
-    space |= {"LOW": U64(0xFFFFFFFF), "HALF": U64(32)}
+    space |= {"LOW": LOW, "HALF": HALF}
     exec("\n".join(lines), space)
     return point(space["philox"])  # type: ignore  # what exec defined
 
 
+LOW, HALF = U64(0xFFFFFFFF), U64(32)
 philox = _philox()
+
+
+@point
+def block_of(key, tag, block):
+    """The four words of block number `block` of a stream."""
+    w0, w1, w2, w3 = philox(key[0], key[1], block & LOW, block >> HALF, U64(tag), U64(0))
+    return U32(w0), U32(w1), U32(w2), U32(w3)
 
 
 # Coefficients as constants of the arithmetic type: LLVM sees numbers, not loads.
@@ -163,13 +179,13 @@ def neg2log_f32(f, e):
 @point
 def neg2log_word(a):
     """-2 ln((a + 1/2) 2^-32); the upper half of the words by their complement."""
-    upper = a >> U32(31) != U32(0)
-    folded = U32(a ^ U32(0xFFFFFFFF)) if upper else a
-    bits = bits_f32(F32(I32(folded)) + HALF_F32)
-    f_lower = float_f32(U32((bits & U32(0x007FFFFF)) | U32(0x3F000000))) - ONE_F32
-    f_upper = float_f32(U32(bits + U32(0x70000000)))
-    e = I32(0) if upper else I32(158) - I32(bits >> U32(23))
-    return neg2log_f32(f_upper if upper else f_lower, F32(e))
+    upper = U32(U32(0) - (a >> U32(31)))
+    bits = bits_f32(F32(I32(a ^ upper)) + HALF_F32)
+    f_lower = bits_f32(float_f32(U32((bits & U32(0x007FFFFF)) | U32(0x3F000000))) - ONE_F32)
+    f_upper = U32(bits + U32(0x70000000))
+    f = float_f32(U32((f_upper & upper) | (f_lower & ~upper)))
+    e = I32(U32(U32(158) - (bits >> U32(23))) & ~upper)
+    return neg2log_f32(f, F32(e))
 
 
 @point
@@ -183,28 +199,35 @@ def normal_pair(a, b):
 
 
 @point
-def quantile(t, far):
-    """The z >= 0 with Phi(-z) = t, t in (0, 1/2]; unless `far`, no s is above the split."""
-    tiny = t < F32(2.0**-126)
-    bits = bits_f32(t * TWO_32 if tiny else t)
+def truncated_root(n, below, above, step, threshold, far):
+    """sqrt(-2 ln t) of the t in (0, 1/2] of an element; unless `far`, t is a normal number."""
+    t = (below if n < threshold else above) + (
+        F32(I32(n if n < threshold else U32(U32(0xFFFFFF) - n))) + HALF_F32
+    ) * step
+    e = U32(126)
+    if far:
+        e = U32(158) if t < F32(2.0**-126) else e
+        t = t * TWO_32 if t < F32(2.0**-126) else t
+    bits = bits_f32(t)
     f = float_f32(U32((bits & U32(0x007FFFFF)) | U32(0x3F000000))) - ONE_F32
-    e = I32(126) - I32(bits >> U32(23)) + (I32(32) if tiny else I32(0))
-    s = F32(math.sqrt(neg2log_f32(f, F32(e))))
-    near = quantile0_f32(s - SHIFT0_F32)
+    return F32(math.sqrt(neg2log_f32(f, F32(I32(U32(e - (bits >> U32(23))))))))
+
+
+@point
+def truncated_of_root(s, n, low, high, threshold, far):
+    """The z of that root: Phi(-|z|) = t, held to the cuts; unless `far`, no root is above the split."""
+    q = quantile0_f32(s - SHIFT0_F32)
     if far:
         other = quantile1_f32(s - SHIFT1_F32)
-        near = other if s > SPLIT_F32 else near
-    return near
+        q = other if s > SPLIT_F32 else q
+    z = -q if n < threshold else q
+    z = low if z < low else z
+    return high if z > high else z
 
 
 @point
 def truncated_point(n, low, high, below, above, step, threshold, far):
-    left = n < threshold
-    m = F32(I32(n if left else U32(0xFFFFFF) - n)) + HALF_F32
-    q = quantile((below if left else above) + m * step, far)
-    z = -q if left else q
-    z = low if z < low else z
-    return high if z > high else z
+    return truncated_of_root(truncated_root(n, below, above, step, threshold, far), n, low, high, threshold, far)
 
 
 @point
@@ -251,10 +274,16 @@ def normal_pair_f64(a, b):
 
 
 @point
-def quantile_f64(t, far):
+def truncated_root_f64(k, below, above, step, threshold):
+    left = k < threshold
+    t = (below if left else above) + (int53(k if left else U64(0x1FFFFFFFFFFFFF) - k) + 0.5) * step
     bits = bits_f64(t)
     f = float_f64((bits & U64(0x000FFFFFFFFFFFFF)) | U64(0x3FE0000000000000)) - 1.0
-    s = math.sqrt(neg2log_f64(f, int52(U64(1022) - (bits >> U64(52)))))
+    return math.sqrt(neg2log_f64(f, int52(U64(1022) - (bits >> U64(52)))))
+
+
+@point
+def truncated_of_root_f64(s, k, low, high, threshold, far):
     x = s - SHIFT0
     top, bottom = top0(x), bottom0(x)
     if far:  # all three, and two choices: vectors have no other way
@@ -264,17 +293,15 @@ def quantile_f64(t, far):
         x = s - SHIFT2
         other_top, other_bottom = top2(x), bottom2(x)
         top, bottom = (other_top if s > SPLIT1 else top), (other_bottom if s > SPLIT1 else bottom)
-    return top / bottom
+    q = top / bottom
+    z = -q if k < threshold else q
+    z = low if z < low else z
+    return high if z > high else z
 
 
 @point
 def truncated_point_f64(k, low, high, below, above, step, threshold, far):
-    left = k < threshold
-    m = int53(k if left else U64(0x1FFFFFFFFFFFFF) - k) + 0.5
-    q = quantile_f64((below if left else above) + m * step, far)
-    z = -q if left else q
-    z = low if z < low else z
-    return high if z > high else z
+    return truncated_of_root_f64(truncated_root_f64(k, below, above, step, threshold), k, low, high, threshold, far)
 
 
 @point
@@ -283,122 +310,214 @@ def uniform_point_f64(k, low, span, cap):
     return v if v < cap else cap
 
 
+# ---- c) words: blocks block, block + 1, ... under one high counter word, two words to a uint64. What the blocks share,
+# half of the products of the first two rounds among it, LLVM takes out of the loops.
+
+
 @point
-def k53(first, second):
-    return (second << U64(32) | first) >> U64(11)
-
-
-# ---- c) values: blocks [block, block + blocks) of a law into v, 4 values of float32 or 2 of float64 a block
-
-
-def _truncated(far: bool) -> tuple[Any, Any]:
-    """The loops of the truncated laws; far cuts need more polynomials."""
-
-    @compiled
-    def single(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold):
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            z0 = truncated_point(U32(w0 >> U64(8)), low, high, below, above, step, threshold, far)
-            z1 = truncated_point(U32(w1 >> U64(8)), low, high, below, above, step, threshold, far)
-            z2 = truncated_point(U32(w2 >> U64(8)), low, high, below, above, step, threshold, far)
-            z3 = truncated_point(U32(w3 >> U64(8)), low, high, below, above, step, threshold, far)
-            v[4 * i] = mean + std * z0
-            v[4 * i + 1] = mean + std * z1
-            v[4 * i + 2] = mean + std * z2
-            v[4 * i + 3] = mean + std * z3
-
-    @compiled
-    def double(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold):
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            z0 = truncated_point_f64(k53(w0, w1), low, high, below, above, step, threshold, far)
-            z1 = truncated_point_f64(k53(w2, w3), low, high, below, above, step, threshold, far)
-            v[2 * i] = mean + std * z0
-            v[2 * i + 1] = mean + std * z1
-
-    return single, double
-
-
-(near_f32, near_f64), (far_f32, far_f64) = _truncated(False), _truncated(True)
+def pack(first, second):
+    return (first & LOW) | second << HALF
 
 
 @compiled
-def values_f32(law, k0, k1, block, blocks, v, p):
-    if law == 0:
-        v[: 4 * blocks] = F32(p[0])
-    elif law == 1:
-        low, span, cap = F32(p[0]), F32(p[1]), F32(p[2])
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            v[4 * i] = uniform_point(U32(w0), low, span, cap)
-            v[4 * i + 1] = uniform_point(U32(w1), low, span, cap)
-            v[4 * i + 2] = uniform_point(U32(w2), low, span, cap)
-            v[4 * i + 3] = uniform_point(U32(w3), low, span, cap)
-    elif law == 2:
-        mean, std = F32(p[0]), F32(p[1])
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            z0, z1 = normal_pair(U32(w0), U32(w1))
-            z2, z3 = normal_pair(U32(w2), U32(w3))
-            v[4 * i] = mean + std * z0
-            v[4 * i + 1] = mean + std * z1
-            v[4 * i + 2] = mean + std * z2
-            v[4 * i + 3] = mean + std * z3
-    else:
-        mean, std, low, high = F32(p[0]), F32(p[1]), F32(p[2]), F32(p[3])
-        below, above, step, threshold = F32(p[4]), F32(p[5]), F32(p[6]), U32(p[7])
-        if p[8] != 0:
-            far_f32(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold)
-        else:
-            near_f32(k0, k1, block, blocks, v, mean, std, low, high, below, above, step, threshold)
+def in_order(k0, k1, tag, block, blocks, w):
+    for i in range(blocks):
+        w0, w1, w2, w3 = philox(k0, k1, (block & LOW) + U64(i), block >> HALF, U64(tag), U64(0))
+        w[2 * i] = pack(w0, w1)
+        w[2 * i + 1] = pack(w2, w3)
 
 
 @compiled
-def values_f64(law, k0, k1, block, blocks, v, p):
-    if law == 0:
-        v[: 2 * blocks] = p[0]
-    elif law == 1:
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            v[2 * i] = uniform_point_f64(k53(w0, w1), p[0], p[1], p[2])
-            v[2 * i + 1] = uniform_point_f64(k53(w2, w3), p[0], p[1], p[2])
-    elif law == 2:
-        for i in range(blocks):
-            w0, w1, w2, w3 = philox(k0, k1, 0, block + U64(i))
-            z0, z1 = normal_pair_f64(k53(w0, w1), k53(w2, w3))
-            v[2 * i] = p[0] + p[1] * z0
-            v[2 * i + 1] = p[0] + p[1] * z1
-    else:
-        if p[8] != 0:
-            far_f64(k0, k1, block, blocks, v, p[0], p[1], p[2], p[3], p[4], p[5], p[6], U64(p[7]))
-        else:
-            near_f64(k0, k1, block, blocks, v, p[0], p[1], p[2], p[3], p[4], p[5], p[6], U64(p[7]))
+def planes_32(k0, k1, block, blocks, first, second):
+    """Of the pairs (a, b) of words all a, and all b."""
+    for i in range(blocks):
+        w0, w1, w2, w3 = philox(k0, k1, (block & LOW) + U64(i), block >> HALF, U64(0), U64(0))
+        first[i] = pack(w0, w2)
+        second[i] = pack(w1, w3)
+
+
+@compiled
+def planes_64(k0, k1, block, blocks, first, second):
+    """Of the pairs (a, b) of 64 bits all a, and all b."""
+    for i in range(blocks):
+        w0, w1, w2, w3 = philox(k0, k1, (block & LOW) + U64(i), block >> HALF, U64(0), U64(0))
+        first[i] = pack(w0, w1)
+        second[i] = pack(w2, w3)
 
 
 @compiled
 def words_range(k0, k1, tag, lo, dest):
-    lane = lo & U64(3)
-    block = lo >> U64(2)
+    buffer = np.empty(CHUNK // 2, U64)
+    from_ = buffer.view(U32)
     done = 0
     while done < dest.size:
-        w = philox(k0, k1, tag, block)
-        for i in range(4):
-            if U64(i) >= lane and done < dest.size:
-                dest[done] = U32(w[i])
-                done += 1
-        lane = U64(0)
-        block += U64(1)
+        skip, block = I64(lo & U64(3)), lo >> U64(2)
+        blocks = min((dest.size - done + skip + 3) // 4, CHUNK // 4, I64(U64(1 << 32) - (block & LOW)))
+        in_order(k0, k1, tag, block, blocks, buffer)
+        count = min(dest.size - done, 4 * blocks - skip)
+        source, target = from_[skip : skip + count], dest[done : done + count]
+        for j in range(count):
+            target[j] = source[j]
+        done += count
+        lo += U64(count)
 
 
-# ---- d) emit
+# ---- d) values: blocks block, block + 1, ... of a law, all under one high counter word, to an address: 4 values of
+# float32 or 2 of float64 a block. `scratch` is the address of room for its words, `at` of its numbers. Each is compiled
+# when it is first called for.
+
+
+@point
+def arrays_f32(blocks, scratch, to, at):
+    """Its words, its values and its law's numbers."""
+    return (
+        carray(_pointer(scratch), (2 * blocks,), U64),
+        carray(_pointer(scratch), (4 * blocks,), U32),
+        carray(_pointer(to), (4 * blocks,), F32),
+        carray(_pointer(at), (9,), F64),
+    )
+
+
+@point
+def arrays_f64(blocks, scratch, to, at):
+    return (
+        carray(_pointer(scratch), (2 * blocks,), U64),
+        carray(_pointer(to), (2 * blocks,), F64),
+        carray(_pointer(at), (9,), F64),
+    )
+
+
+def constant_f32(k0, k1, block, blocks, scratch, to, at):
+    _, _, v, p = arrays_f32(blocks, scratch, to, at)
+    v[:] = F32(p[0])
+
+
+def uniform_f32(k0, k1, block, blocks, scratch, to, at):
+    w, words, v, p = arrays_f32(blocks, scratch, to, at)
+    in_order(k0, k1, U32(0), block, blocks, w)
+    low, span, cap = F32(p[0]), F32(p[1]), F32(p[2])
+    for j in range(4 * blocks):
+        v[j] = uniform_point(words[j], low, span, cap)
+
+
+def normal_f32(k0, k1, block, blocks, scratch, to, at):
+    w, words, v, p = arrays_f32(blocks, scratch, to, at)
+    planes_32(k0, k1, block, blocks, w[:blocks], w[blocks:])
+    first, second = words[: 2 * blocks], words[2 * blocks :]
+    mean, std = F32(p[0]), F32(p[1])
+    for j in range(2 * blocks):
+        z0, z1 = normal_pair(first[j], second[j])
+        v[2 * j] = mean + std * z0
+        v[2 * j + 1] = mean + std * z1
+
+
+@point
+def truncated_f32(k0, k1, block, blocks, scratch, to, at, far):
+    w, words, v, p = arrays_f32(blocks, scratch, to, at)
+    in_order(k0, k1, U32(0), block, blocks, w)
+    mean, std, low, high = F32(p[0]), F32(p[1]), F32(p[2]), F32(p[3])
+    below, above, step, threshold = F32(p[4]), F32(p[5]), F32(p[6]), U32(p[7])
+    for j in range(4 * blocks):
+        v[j] = truncated_root(words[j] >> U32(8), below, above, step, threshold, far)
+    for j in range(4 * blocks):
+        v[j] = mean + std * truncated_of_root(v[j], words[j] >> U32(8), low, high, threshold, far)
+
+
+def truncated_near_f32(k0, k1, block, blocks, scratch, to, at):
+    truncated_f32(k0, k1, block, blocks, scratch, to, at, False)
+
+
+def truncated_far_f32(k0, k1, block, blocks, scratch, to, at):
+    truncated_f32(k0, k1, block, blocks, scratch, to, at, True)
+
+
+def constant_f64(k0, k1, block, blocks, scratch, to, at):
+    _, v, p = arrays_f64(blocks, scratch, to, at)
+    v[:] = p[0]
+
+
+def uniform_f64(k0, k1, block, blocks, scratch, to, at):
+    w, v, p = arrays_f64(blocks, scratch, to, at)
+    in_order(k0, k1, U32(0), block, blocks, w)
+    low, span, cap = p[0], p[1], p[2]
+    for j in range(2 * blocks):
+        v[j] = uniform_point_f64(w[j] >> U64(11), low, span, cap)
+
+
+def normal_f64(k0, k1, block, blocks, scratch, to, at):
+    w, v, p = arrays_f64(blocks, scratch, to, at)
+    first, second = w[:blocks], w[blocks:]
+    planes_64(k0, k1, block, blocks, first, second)
+    mean, std = p[0], p[1]
+    for j in range(blocks):
+        z0, z1 = normal_pair_f64(first[j] >> U64(11), second[j] >> U64(11))
+        v[2 * j] = mean + std * z0
+        v[2 * j + 1] = mean + std * z1
+
+
+@point
+def truncated_f64(k0, k1, block, blocks, scratch, to, at, far):
+    w, v, p = arrays_f64(blocks, scratch, to, at)
+    in_order(k0, k1, U32(0), block, blocks, w)
+    mean, std, low, high, below, above, step, threshold = p[0], p[1], p[2], p[3], p[4], p[5], p[6], U64(p[7])
+    for j in range(2 * blocks):
+        v[j] = truncated_root_f64(w[j] >> U64(11), below, above, step, threshold)
+    for j in range(2 * blocks):
+        v[j] = mean + std * truncated_of_root_f64(v[j], w[j] >> U64(11), low, high, threshold, far)
+
+
+def truncated_near_f64(k0, k1, block, blocks, scratch, to, at):
+    truncated_f64(k0, k1, block, blocks, scratch, to, at, False)
+
+
+def truncated_far_f64(k0, k1, block, blocks, scratch, to, at):
+    truncated_f64(k0, k1, block, blocks, scratch, to, at, True)
+
+
+VALUES: dict[str, Any] = {
+    function.__name__: compiled(function)
+    for function in (
+        *(constant_f32, uniform_f32, normal_f32, truncated_near_f32, truncated_far_f32),
+        *(constant_f64, uniform_f64, normal_f64, truncated_near_f64, truncated_far_f64),
+    )
+}
+VALUES_TYPE = types.void(types.uint32, types.uint32, types.uint64, types.int64, types.int64, types.int64, types.int64)
+
+
+@cache
+def address_of(name: str) -> int:
+    """Compile a function of VALUES, or find it on disk, and give its address."""
+    return _kept(lambda keep: cfunc(VALUES_TYPE, cache=keep, error_model="numpy")(VALUES[name].py_func)).address
+
+
+@intrinsic
+def call_values(typing_context: Any, address: Any, *arguments: Any) -> Any:
+    """Call a function of VALUES by its address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = [context.get_value_type(kind) for kind in VALUES_TYPE.args]
+        pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], pointer), cgutils.unpack_tuple(builder, arguments[1]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.Tuple(VALUES_TYPE.args)), generate
+
+
+# ---- e) emit
 
 
 @point
 def round_bf16(x):
     u = bits_f32(x)
-    near = U32(u + U32(0x7FFF) + (u >> U32(16) & U32(1))) >> U32(16)
+    near = U32(U32(u + U32(0x7FFF)) + (u >> U32(16) & U32(1))) >> U32(16)
     quiet = u >> U32(16) | U32(0x40)
-    return U16(quiet if (u & U32(0x7FFFFFFF)) > U32(0x7F800000) else near)
+    return U16(quiet if U32(u & U32(0x7FFFFFFF)) > U32(0x7F800000) else near)
+
+
+@point
+def round_finite_bf16(x):
+    u = bits_f32(x)
+    return U16(U32(U32(u + U32(0x7FFF)) + (u >> U32(16) & U32(1))) >> U32(16))
 
 
 @point
@@ -407,133 +526,145 @@ def widen_bf16(h):
 
 
 @point
+def round_finite_f16(x):
+    u = bits_f32(x)
+    sign, mag = u >> U32(16) & U32(0x8000), U32(u & U32(0x7FFFFFFF))
+    normal = U32((U32(U32(mag + U32(0x0FFF)) + (mag >> U32(13) & U32(1))) >> U32(13)) - U32(112 << 10))
+    subnormal = U32(bits_f32(float_f32(mag) + HALF_F32) - U32(0x3F000000))
+    return U16(sign | (subnormal if mag < U32(0x38800000) else normal))
+
+
+@point
 def round_f16(x):
     u = bits_f32(x)
     sign, mag = u >> U32(16) & U32(0x8000), U32(u & U32(0x7FFFFFFF))
-    normal = (U32(mag + U32(0x0FFF) + (mag >> U32(13) & U32(1))) >> U32(13)) - U32(112 << 10)
-    subnormal = bits_f32(float_f32(mag) + HALF_F32) - U32(0x3F000000)
-    h = sign | (subnormal if mag < U32(0x38800000) else normal)
-    h = sign | U32(0x7C00) if mag >= U32(0x477FF000) else h
-    h = sign | U32(0x7E00) | (mag >> U32(13) & U32(0x3FF)) if mag > U32(0x7F800000) else h
-    return U16(h)
+    h = round_finite_f16(x)
+    h = U16(sign | U32(0x7C00)) if mag >= U32(0x477FF000) else h
+    return U16(sign | U32(0x7E00) | (mag >> U32(13) & U32(0x3FF))) if mag > U32(0x7F800000) else h
 
 
 @point
 def widen_f16(h):
     mag, sign = U32(h) & U32(0x7FFF), U32(U32(U32(h) & U32(0x8000)) << U32(16))
     subnormal = bits_f32(F32(I32(mag)) * TWO_24)
-    normal = (mag << U32(13)) + U32(112 << 23)
-    u = subnormal if mag < U32(0x0400) else U32(normal)
-    u = U32((mag << U32(13)) | U32(0x7F800000)) if mag >= U32(0x7C00) else u
+    normal = U32(U32(mag << U32(13)) + U32(112 << 23))
+    u = subnormal if mag < U32(0x0400) else normal
+    u = U32(U32(mag << U32(13)) | U32(0x7F800000)) if mag >= U32(0x7C00) else u
     return float_f32(U32(sign | u))
 
 
 @compiled
-def emit_f32(v, skip, count, address, stride, dtype, adding, scale):
-    """Write v[skip : skip + count] to float32 (0), float16 (2) or bfloat16 (3), `stride` bytes apart."""
-    scale, from_ = F32(scale), v[skip : skip + count]
-    if dtype == 0 and stride == 4:
+def emit_f32(v, address, dtype, adding, scale):
+    """Write v to float32 (0), float16 (2) or bfloat16 (3) side by side."""
+    count, scale = v.size, F32(scale)
+    if dtype == 0:
         near = carray(_pointer(address), (count,), F32)
         if adding:
             for j in range(count):
-                near[j] = near[j] + scale * from_[j]
+                near[j] = near[j] + scale * v[j]
         else:
             for j in range(count):
-                near[j] = from_[j]
-    elif dtype == 0:
+                near[j] = v[j]
+        return
+    words = carray(_pointer(address), (count,), U16)
+    if dtype == 2 and adding:
         for j in range(count):
-            to = carray(_pointer(address + j * stride), (1,), F32)
-            to[0] = to[0] + scale * from_[j] if adding else from_[j]
-    elif stride == 2 and not adding:
-        words = carray(_pointer(address), (count,), U16)
-        if dtype == 2:
-            for j in range(count):
-                words[j] = round_f16(from_[j])
-        else:
-            for j in range(count):
-                words[j] = round_bf16(from_[j])
+            words[j] = round_f16(widen_f16(words[j]) + scale * v[j])
     elif dtype == 2:
         for j in range(count):
-            half = carray(_pointer(address + j * stride), (1,), U16)
-            half[0] = round_f16(widen_f16(half[0]) + scale * from_[j] if adding else from_[j])
+            words[j] = round_finite_f16(v[j])
+    elif adding:
+        for j in range(count):
+            words[j] = round_bf16(widen_bf16(words[j]) + scale * v[j])
     else:
         for j in range(count):
-            half = carray(_pointer(address + j * stride), (1,), U16)
-            half[0] = round_bf16(widen_bf16(half[0]) + scale * from_[j] if adding else from_[j])
+            words[j] = round_finite_bf16(v[j])
 
 
 @compiled
-def emit_f64(v, skip, count, address, stride, dtype, adding, scale):
-    from_ = v[skip : skip + count]
-    if stride == 8:
-        near = carray(_pointer(address), (count,), F64)
-        if adding:
-            for j in range(count):
-                near[j] = near[j] + scale * from_[j]
-        else:
-            for j in range(count):
-                near[j] = from_[j]
+def emit_f64(v, address, adding, scale):
+    near = carray(_pointer(address), (v.size,), F64)
+    if adding:
+        for j in range(v.size):
+            near[j] = near[j] + scale * v[j]
     else:
-        for j in range(count):
-            to = carray(_pointer(address + j * stride), (1,), F64)
-            to[0] = to[0] + scale * from_[j] if adding else from_[j]
+        for j in range(v.size):
+            near[j] = v[j]
 
 
-# ---- e) Fill
+@compiled
+def move(to, to_stride, from_, from_stride, count, size):
+    """Copy elements of 2, 4 or 8 bytes between addresses."""
+    for j in range(count):
+        source, target = _pointer(from_ + j * from_stride), _pointer(to + j * to_stride)
+        if size == 2:
+            carray(target, (1,), U16)[0] = carray(source, (1,), U16)[0]
+        elif size == 4:
+            carray(target, (1,), U32)[0] = carray(source, (1,), U32)[0]
+        else:
+            carray(target, (1,), U64)[0] = carray(source, (1,), U64)[0]
 
 
-def _filler(values: Any, emit: Any, kind: type, per_block: int, itemsize: int) -> Any:
-    def fill(law, k0, k1, p, dtype, start, lo, hi, shape, stride, step, address, adding, scale):
-        # Positions lo..hi of the destination, in row-major order, run by run: an odometer over its axes.
-        last = shape.size - 1
-        where = np.zeros(shape.size, np.int64)
-        v: Any = np.empty(CHUNK, kind)
-        length, rest, flat = shape[last], lo, U64(start)
-        column = rest % length
-        rest //= length
-        for axis in range(last - 1, -1, -1):
-            where[axis] = rest % shape[axis]
-            rest //= shape[axis]
-            flat += U64(where[axis]) * U64(step[axis])
-            address += where[axis] * stride[axis]
-        size = stride[last]
-        while True:
-            count = min(length - column, hi - lo)
-            first, to = flat + U64(column), address + column * size
-            left = count
-            while left > 0:
-                skip = I64(first % U64(per_block))
-                part = min(left, CHUNK - skip)
-                blocks = (skip + part + per_block - 1) // per_block
-                if skip == 0 and part % per_block == 0 and not adding and size == itemsize and dtype < 2:
-                    values(law, k0, k1, first // U64(per_block), blocks, carray(_pointer(to), (part,), kind), p)
+# ---- f) Fill
+
+
+@compiled
+def fill(values, k0, k1, p, dtype, size, start, lo, hi, axes, address, adding, scale):
+    """Fill positions lo..hi of the destination, in row-major order, run by run: an odometer over its axes."""
+    shape, stride, step = axes[:, 0], axes[:, 1], axes[:, 2]
+    per = I64(2 if dtype == 1 else 4)
+    v, spare, scratch = np.empty(CHUNK, F64), np.empty(CHUNK, U64), np.empty(CHUNK // 2, U64)
+    v_f32 = v.view(F32)
+    last = shape.size - 1
+    where = np.zeros(shape.size, np.int64)
+    length, rest, flat = shape[last], lo, U64(start)
+    column = rest % length
+    rest //= length
+    for axis in range(last - 1, -1, -1):
+        where[axis] = rest % shape[axis]
+        rest //= shape[axis]
+        flat += U64(where[axis]) * U64(step[axis])
+        address += where[axis] * stride[axis]
+    apart = stride[last]
+    while True:
+        count = min(length - column, hi - lo)
+        first, to = flat + U64(column), address + column * apart
+        left = count
+        while left > 0:
+            skip, block = I64(first % U64(per)), first // U64(per)
+            blocks = min((skip + left + per - 1) // per, CHUNK // 4, I64(U64(1 << 32) - (block & LOW)))
+            part = min(left, per * blocks - skip)
+            if part == per * blocks and not adding and apart == size and dtype < 2:
+                call_values(values, k0, k1, block, blocks, scratch.ctypes.data, to, p.ctypes.data)
+            else:
+                call_values(values, k0, k1, block, blocks, scratch.ctypes.data, v.ctypes.data, p.ctypes.data)
+                near = to if apart == size else spare.ctypes.data
+                if adding and apart != size:
+                    move(near, size, to, apart, part, size)
+                if dtype == 1:
+                    emit_f64(v[skip : skip + part], near, adding, scale)
                 else:
-                    values(law, k0, k1, first // U64(per_block), blocks, v, p)
-                    emit(v, skip, part, to, size, dtype, adding, scale)
-                first += U64(part)
-                to += part * size
-                left -= part
-            lo += count
-            if lo == hi:
-                return
-            column = 0
-            axis = last - 1
-            while True:
-                where[axis] += 1
-                flat += U64(step[axis])
-                address += stride[axis]
-                if where[axis] < shape[axis]:
-                    break
-                flat -= U64(where[axis]) * U64(step[axis])
-                address -= where[axis] * stride[axis]
-                where[axis] = 0
-                axis -= 1
-
-    return njit(nogil=True, error_model="numpy")(fill)
-
-
-fill_f32 = _filler(values_f32, emit_f32, F32, 4, 4)
-fill_f64 = _filler(values_f64, emit_f64, F64, 2, 8)
+                    emit_f32(v_f32[skip : skip + part], near, dtype, adding, scale)
+                if apart != size:
+                    move(to, apart, near, size, part, size)
+            first += U64(part)
+            to += part * apart
+            left -= part
+        lo += count
+        if lo == hi:
+            return
+        column = 0
+        axis = last - 1
+        while True:
+            where[axis] += 1
+            flat += U64(step[axis])
+            address += stride[axis]
+            if where[axis] < shape[axis]:
+                break
+            flat -= U64(where[axis]) * U64(step[axis])
+            address -= where[axis] * stride[axis]
+            where[axis] = 0
+            axis -= 1
 
 
 def words(isa: str, key: tuple[int, int], tag: int, lo: int, dest: np.ndarray) -> None:
@@ -568,20 +699,22 @@ class Fill:
                 merged.append([extent, stride, step])
         if not merged or merged[-1][2] != 1:
             merged.append([1, dest.itemsize, 1])
-        shape, strides, walk = (np.array(column, np.int64) for column in zip(*merged, strict=True))
+        axes = np.array(merged, np.int64)
         self.dest, self.size = dest, dest.size
-        self.kernel = fill_f64 if dtype == 1 else fill_f32
-        self.before = (law, U32(key[0]), U32(key[1]), p, dtype, U64(start))
-        self.after = (shape, strides, walk, dest.ctypes.data, scale is not None, float(scale or 0.0))
+        name = LAWS[law] if law < 3 else "truncated_far" if p[8] else "truncated_near"
+        values = address_of(f"{name}_f{64 if dtype == 1 else 32}")
+        self.before = (values, U32(key[0]), U32(key[1]), p, dtype, dest.itemsize, U64(start))
+        address = dest.__array_interface__["data"][0]
+        self.after = (axes, address, scale is not None, float(scale or 0.0))
 
     def run(self, lo: int, hi: int) -> None:
         """Fill positions lo..hi of the destination, in its row-major order."""
         if lo < hi:
             with default_float_mode():
-                self.kernel(*self.before, lo, hi, *self.after)
+                fill(*self.before, lo, hi, *self.after)
 
 
-# ---- f) dense
+# ---- g) dense
 
 
 @point

@@ -1,0 +1,465 @@
+"""winit.jit, the stream inside Numba code; and the Numba engine's own promises: vector loops, a cache on disk."""
+
+import concurrent.futures
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import textwrap
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numba import njit, prange
+from numba.core.errors import TypingError
+from scipy import stats
+
+import winit
+from winit import jit
+from winit._kernels import jit as kernels
+
+NAMED = {"seed": 2**64 - 1, "name": "jit.weight"}
+KEY = jit.key(**NAMED)
+CUTS = {"float32": jit.cut(-1.5, 7.0), "float64": jit.cut(-1.5, 7.0, "float64")}
+FAR = 4 * (2**32 - 1)  # words, just below the second high counter word
+
+
+def of(scheme, lo, count, dtype="float32"):
+    """Elements lo, lo + 1, ... by winit.draw."""
+    return winit.draw(scheme, 2**63, **NAMED, dtype=dtype, box=range(lo, lo + count))
+
+
+def raw(array):
+    return np.ascontiguousarray(array).view(np.uint8).tobytes()
+
+
+# ---- one element
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [  # Random123's kat_vectors
+        ((0, 0, 0, 0), (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ((2**32 - 1,) * 4, (2**32 - 1,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
+    ],
+)
+def test_philox_known_answers(counter, key, words):
+    assert [f"{word:08x}" for word in jit.philox4x32(counter, key)] == words.split()
+
+
+@njit
+def word_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.word_at(key, lo + i)
+
+
+@njit
+def uniform_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.uniform_at(key, lo + i)
+
+
+@njit
+def uniform64_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.uniform64_at(key, lo + i)
+
+
+@njit
+def normal_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.normal_at(key, lo + i)
+
+
+@njit
+def normal64_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.normal64_at(key, lo + i)
+
+
+@njit
+def truncated_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.truncated_normal_at(key, lo + i, cut)
+
+
+@njit
+def truncated64_loop(out, key, lo, cut):
+    for i in range(out.size):
+        out[i] = jit.truncated_normal64_at(key, lo + i, cut)
+
+
+ELEMENTS = [
+    (word_loop, None, "uint32"),
+    (uniform_loop, winit.uniform(), "float32"),
+    (uniform64_loop, winit.uniform(), "float64"),
+    (normal_loop, winit.normal(), "float32"),
+    (normal64_loop, winit.normal(), "float64"),
+    (truncated_loop, winit.truncated_normal(low=-1.5, high=7.0), "float32"),
+    (truncated64_loop, winit.truncated_normal(low=-1.5, high=7.0), "float64"),
+]
+
+
+@pytest.mark.parametrize(("loop", "scheme", "dtype"), ELEMENTS, ids=[row[0].__name__ for row in ELEMENTS])
+@pytest.mark.parametrize("lo", [0, 1, 2, 3, 1001, FAR // 2 - 2, FAR - 5, 2**50 + 3])
+def test_elements_are_those_of_draw(loop, scheme, dtype, lo):
+    out = np.empty(999, dtype)
+    loop(out, KEY, lo, CUTS.get(dtype, CUTS["float32"]))
+    expected = winit.words(**NAMED, lo=lo, hi=lo + 999) if scheme is None else of(scheme, lo, 999, dtype)
+    assert raw(out) == raw(expected)
+
+
+@njit(parallel=True)
+def scattered(out, key, places):
+    for j in prange(places.size):
+        out[j] = 0.5 + np.float32(2.0) * jit.normal_at(key, places[j])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_prange_in_any_order(threads):
+    places = np.random.default_rng(1).permutation(20_000)
+    out = np.empty(places.size, np.float32)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        scattered(out, KEY, places)
+    finally:
+        numba.set_num_threads(before)
+    assert raw(out) == raw(of(winit.normal(0.5, 2.0), 0, places.size)[places])
+
+
+def test_calls_from_python():
+    assert jit.normal_at(KEY, 5) == of(winit.normal(), 5, 1)[0]
+    assert jit.truncated_normal_at(KEY, 5, CUTS["float32"]) == of(winit.truncated_normal(low=-1.5, high=7.0), 5, 1)[0]
+
+
+# ---- fills
+
+FILLS = {
+    "uniform": (lambda out, lo: jit.fill_uniform(out, KEY, lo, -0.3, 0.9), winit.uniform(-0.3, 0.9)),
+    "normal": (lambda out, lo: jit.fill_normal(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
+    "near": (
+        lambda out, lo: jit.fill_truncated_normal(out, KEY, lo, jit.cut(dtype=out.dtype.name), 1.0, 0.5),
+        winit.truncated_normal(1.0, 0.5),
+    ),
+    "far": (
+        lambda out, lo: jit.fill_truncated_normal(out, KEY, lo, CUTS[out.dtype.name], 1.0, 0.5),
+        winit.truncated_normal(1.0, 0.5, -1.5, 7.0),
+    ),
+    "float16": (lambda out, lo: jit.fill_normal_f16(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
+    "bfloat16": (lambda out, lo: jit.fill_normal_bf16(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
+}
+CASES = [(name, dtype) for name in FILLS if "float" not in name for dtype in ("float32", "float64")]
+CASES += [("float16", "float16"), ("bfloat16", "bfloat16")]
+
+
+@given(
+    st.sampled_from(CASES), st.integers(0, 2**62), st.integers(0, 5000), st.sampled_from([1, 2, -1]), st.integers(0, 3)
+)
+@example(("normal", "float32"), FAR - 4001, 5000, 1, 0)
+@example(("normal", "float64"), FAR // 2 - 2003, 5000, 1, 0)
+@example(("bfloat16", "bfloat16"), FAR - 1, 4097, 1, 1)
+def test_fills_are_those_of_draw(case, lo, count, stride, offset):
+    name, dtype = case
+    fill, scheme = FILLS[name]
+    words = dtype if dtype.startswith("float") and dtype != "float16" else "uint16"
+    whole = np.zeros((count + offset) * abs(stride), words)
+    out = whole[offset * abs(stride) :][::stride]
+    out = out[:count]
+    untouched = whole.copy()
+    fill(out, lo)
+    expected = of(scheme, lo, count, dtype)
+    assert raw(out) == raw(expected)
+    out[...] = 0
+    assert raw(whole) == raw(untouched)
+
+
+@njit(parallel=True)
+def cut_fill(out, key, lo, part):
+    for piece in prange((out.size + part - 1) // part):
+        first = piece * part
+        jit.fill_normal(out[first : first + part], key, lo + first)
+
+
+@given(st.integers(0, 2**40), st.integers(1, 3000), st.integers(1, 700))
+def test_fill_of_pieces_in_prange(lo, count, part):
+    out = np.empty(count, np.float32)
+    cut_fill(out, KEY, lo, part)
+    assert raw(out) == raw(of(winit.normal(), lo, count))
+
+
+@njit
+def every_fill(out, key, lo, cut, words):
+    jit.fill_uniform(out, key, lo)
+    first = out[0]
+    jit.fill_truncated_normal(out, key, lo, cut, 0.0, 2.0)
+    jit.fill_normal_f16(words, key, lo)
+    half = words[0]
+    jit.fill_normal_bf16(words, key, lo, std=0.5)
+    return first, half
+
+
+def test_every_fill_inside():
+    out, words = np.empty(7, np.float32), np.empty(7, np.uint16)
+    first, half = every_fill(out, KEY, 11, CUTS["float32"], words)
+    assert first == of(winit.uniform(), 11, 1)[0]
+    assert half == of(winit.normal(), 11, 1, "float16").view(np.uint16)[0]
+    assert raw(out) == raw(of(winit.truncated_normal(0.0, 2.0, -1.5, 7.0), 11, 7))
+    assert raw(words) == raw(of(winit.normal(0.0, 0.5), 11, 7, "bfloat16"))
+
+
+def test_fills_run_side_by_side():
+    out = np.empty(1 << 20, np.float32)
+    parts = [range(lo, lo + (1 << 16)) for lo in range(0, 1 << 20, 1 << 16)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda part: jit.fill_normal(out[part.start : part.stop], KEY, part.start), parts))
+    assert raw(out) == raw(of(winit.normal(), 0, 1 << 20))
+
+
+# ---- the caller's own distribution
+
+
+@njit
+def same(u):
+    return u
+
+
+@njit
+def laplace(u):
+    return math.log(2.0 * u) if u < 0.5 else -math.log(2.0 * (1.0 - u))
+
+
+@njit
+def student_t4(u):
+    """Shaw 2006, "Sampling Student's T distribution": the quantile with 4 degrees of freedom."""
+    alpha = 4.0 * u * (1.0 - u)
+    q = math.cos(math.acos(math.sqrt(alpha)) / 3.0) / math.sqrt(alpha)
+    return math.copysign(2.0 * math.sqrt(q - 1.0), u - 0.5)
+
+
+@pytest.mark.parametrize("lo", [0, 3, FAR - 2])
+def test_what_fill_with_gives_to_the_function(lo):
+    words = [int(word) for word in winit.words(**NAMED, lo=lo, hi=lo + 999)]
+    out = np.empty(999, np.float32)
+    jit.fill_with(out, same, KEY, lo)
+    assert (out == [np.float32((w + 0.5) / 2**32) for w in words]).all()
+    out64, half = np.empty(499), lo // 2
+    words = [int(word) for word in winit.words(**NAMED, lo=2 * half, hi=2 * half + 998)]
+    integers = [(high << 32 | low) >> 11 for low, high in zip(words[::2], words[1::2], strict=True)]
+    jit.fill_with(out64, same, KEY, half)
+    assert (out64 == [((k >> 1) + 0.5) / 2**52 for k in integers]).all()
+    jit.fill_with(out64, same, KEY, half, raw=True)
+    assert (out64 == integers).all()
+
+
+def test_the_number_is_never_0_or_1():
+    assert jit._of_word(np.uint32(0)) == 2.0**-33
+    assert jit._of_word(np.uint32(2**32 - 1)) == 1 - 2.0**-33
+    assert jit._of_integer(np.uint64(0)) == 2.0**-53
+    assert jit._of_integer(np.uint64(2**53 - 1)) == 1 - 2.0**-53
+
+
+@njit
+def lowest_bit(w):
+    return np.float32(w & np.uint32(1))
+
+
+@njit
+def bits(out, key):
+    jit.fill_with(out, lowest_bit, key, 0, raw=True)
+
+
+def test_raw_words_inside():
+    out = np.empty(1000, np.float32)
+    bits(out, KEY)
+    assert (out == (winit.words(**NAMED, lo=0, hi=1000) & 1)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("quantile", "law"), [(laplace, stats.laplace), (student_t4, stats.t(4))], ids=["laplace", "t4"]
+)
+def test_initialisers_of_a_users_own(quantile, law, dtype):
+    """Kolmogorov's D at n = 10^6 exceeds 0.0027 on a correct sampler with chance 2 exp(-2 n D^2) = 9e-7."""
+    out = np.empty(1_000_000, dtype)
+    jit.fill_with(out, quantile, KEY, 5)
+    assert stats.kstest(out.astype(np.float64), law.cdf).statistic < 0.0027
+    part = np.empty(1000, dtype)
+    jit.fill_with(part, quantile, KEY, 5 + 123_457)  # the law: any part on its own
+    assert raw(part) == raw(out[123_457:124_457])
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("fill", ["fill_uniform", "fill_normal", "fill_truncated_normal", "fill_with"])
+@pytest.mark.parametrize(
+    ("out", "given"),
+    [
+        (np.zeros(4, np.int32), "not one of int32 and shape \\(4,\\)"),
+        (np.zeros((2, 2), np.float32), "not one of float32 and shape \\(2, 2\\)"),
+        (np.frombuffer(bytes(16), np.float32), "not a read-only one of float32"),
+        ([0.0], "not list"),
+    ],
+)
+def test_outs_that_are_refused(fill, out, given):
+    extra = {"fill_truncated_normal": (KEY, 0, CUTS["float32"]), "fill_with": (same, KEY, 0)}.get(fill, (KEY, 0))
+    message = f"out of {fill} must be a writable array of one axis of float32 or float64, {given}"
+    with pytest.raises(TypeError, match=message):
+        getattr(jit, fill)(out, *extra)
+
+
+@pytest.mark.parametrize("fill", [jit.fill_normal_f16, jit.fill_normal_bf16])
+def test_halves_want_words(fill):
+    with pytest.raises(TypeError, match="of one axis of uint16, not one of float16"):
+        fill(np.zeros(4, np.float16), KEY, 0)
+
+    @njit
+    def inside(out):
+        fill(out, KEY, 0)
+
+    with pytest.raises(TypingError, match="of one axis of uint16, not array"):
+        inside(np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda out: jit.fill_normal(out, KEY, -1), "lo must not be negative"),
+        (lambda out: jit.fill_with(out, same, KEY, -1), "lo must not be negative"),
+        (lambda out: jit.fill_normal(out, KEY, 0, 0.0, -1.0), "std must not be negative"),
+        (lambda out: jit.fill_normal(out, KEY, 0, math.nan), "std must not be negative, and no value beyond"),
+        (lambda out: jit.fill_normal(out, KEY, 0, 0.0, 1e38), "no value beyond the range of out's type"),
+        (lambda out: jit.fill_normal_f16(out.view(np.uint16), KEY, 0, 0.0, 1e4), "no value beyond the range"),
+        (lambda out: jit.fill_uniform(out, KEY, 0, 1.0, 1.0), "low must be below high"),
+        (lambda out: jit.fill_uniform(out, KEY, 0, 1.0, 1.0 + 1e-9), "low must be below high"),
+        (lambda out: jit.fill_uniform(out, KEY, 0, -3e38, 3e38), "no value beyond the range of out's type"),
+        (lambda out: jit.fill_truncated_normal(out, KEY, 0, CUTS["float32"], 0.0, -2.0), "std must not be negative"),
+        (lambda out: jit.cut(1.0, 1.0), r"truncated_normal\(0.0, 1.0, 1.0, 1.0\) is empty"),
+        (lambda out: jit.cut(dtype="float16"), "dtype must be 'float32' or 'float64', not 'float16'"),
+        (lambda out: jit.key(-1), "seed"),
+    ],
+)
+def test_values_that_are_refused(call, message):
+    out = np.full(4, 7, np.float32)
+    with pytest.raises(ValueError, match=message):
+        call(out)
+    assert (out == 7).all()
+
+
+def test_raw_is_a_bool():
+    with pytest.raises(TypeError, match="raw must be True or False, not 1"):
+        jit.fill_with(np.zeros(2, np.float32), same, KEY, 0, 1)
+
+    @njit
+    def inside(out, raw):
+        jit.fill_with(out, same, KEY, 0, raw)
+
+    with pytest.raises(TypingError, match="raw of fill_with must be True or False, written where it is called"):
+        inside(np.zeros(2, np.float32), True)
+
+
+def test_a_cut_is_of_outs_type():
+    out = np.zeros(3)
+    with pytest.raises(
+        TypeError, match=r"cut must be winit.jit.cut\(low, high, 'float64'\) for an out of float64, not"
+    ):
+        jit.fill_truncated_normal(out, KEY, 0, CUTS["float32"])
+
+    @njit
+    def inside(out, cut):
+        jit.fill_truncated_normal(out, KEY, 0, cut)
+
+    with pytest.raises(TypingError, match=r"cut must be winit.jit.cut\(low, high, 'float64'\) for an out of float64"):
+        inside(out, CUTS["float32"])
+    assert (out == 0).all()
+
+
+def test_types_are_checked_inside():
+    @njit
+    def inside(out):
+        jit.fill_uniform(out, KEY, 0)
+
+    with pytest.raises(TypingError, match="out of fill_uniform must be a writable array of one axis of float32 or"):
+        inside(np.zeros((2, 2), np.float32))
+
+
+# ---- the engine
+
+
+def vectors(assembly, operation):
+    """How many times an operation stands in an assembly on 256 or 512 bits."""
+    return len(re.findall(rf"^\s+{operation}\s.*%[yz]mm", assembly, re.MULTILINE))
+
+
+PRODUCTS = {  # products of reals in a transform at least, once for each loop that LLVM makes of it
+    "uniform_f32": 1, "normal_f32": 20, "truncated_near_f32": 20, "truncated_far_f32": 30,
+    "uniform_f64": 1, "normal_f64": 25, "truncated_near_f64": 30, "truncated_far_f64": 60,
+}  # fmt: skip
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the assembly of x86-64")
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_hot_loops_are_vectors(name):
+    """Ten rounds of Philox, 18 products of which are left to the loop, and the law's transform over whole vectors."""
+    features = __import__("llvmlite.binding").binding.get_host_cpu_features()
+    if not features["avx2"]:
+        pytest.skip("this processor has no vectors of 256 bits")
+    function = njit(kernels.VALUES_TYPE, error_model="numpy")(kernels.VALUES[name].py_func)
+    (assembly,) = function.inspect_asm().values()
+    assert vectors(assembly, "vpmuludq") >= 18
+    assert vectors(assembly, "vmulps" if name.endswith("32") else "vmulpd") >= PRODUCTS[name]
+    if "uniform" not in name:
+        assert vectors(assembly, "vsqrtps" if name.endswith("32") else "vsqrtpd") >= 1
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the assembly of x86-64")
+def test_rounding_to_half_types_is_vectors():
+    arguments = (numba.float32[::1], numba.int64, numba.int64, numba.boolean, numba.float64)
+    (assembly,) = njit(arguments, error_model="numpy")(kernels.emit_f32.py_func).inspect_asm().values()
+    assert vectors(assembly, "vpaddd") >= 6  # two roundings and, adding, the subnormals of float16
+    assert vectors(assembly, "vpsrld") >= 4
+    assert vectors(assembly, "vmulps") >= 3  # scale * v of each type
+
+
+SCRIPT = """
+import winit
+from winit._kernels import jit
+with winit.use_engine("numba"):
+    for dtype in ("float32", "float64"):
+        winit.draw(winit.normal(), 5, seed=0, dtype=dtype)
+print(sum(jit.fill.stats.cache_hits.values()), sum(jit.fill.stats.cache_misses.values()))
+"""
+
+
+def run_script(tmp_path, script):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_what_is_compiled_is_kept_on_disk(tmp_path):
+    assert run_script(tmp_path, SCRIPT) == ["0", "1"]
+    files = sorted((tmp_path / "cache").rglob("*.nbc"))
+    assert run_script(tmp_path, SCRIPT) == ["1", "0"]
+    assert sorted((tmp_path / "cache").rglob("*.nbc")) == files
+    kept = {path.name.split("-")[0] for path in files}
+    assert {"jit.normal_f32", "jit.normal_f64", "jit.fill"} <= kept
+    assert not any("uniform" in name or "truncated" in name for name in kept)  # lazily, law by law
+
+
+def test_without_a_place_to_keep_it(tmp_path):
+    nowhere = "from numba.core.caching import CacheImpl\nCacheImpl._locator_classes = []\n"
+    script = textwrap.dedent(SCRIPT).replace("print", "print(len(jit.fill.overloads),") + ")"
+    assert run_script(tmp_path, nowhere + script)[0] == "1"
+    assert not (tmp_path / "cache").exists()
