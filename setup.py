@@ -47,10 +47,10 @@ ISAS = ("plain", "avx2", "avx512")
 HEADERS = sorted(map(str, pathlib.Path(KERNELS).glob("*.h")))
 
 
-def extension(name, *sources):
+def extension(name, *sources, isas=ISAS):
     return Extension(
         f"winit._kernels.{name}",
-        sources=[f"{KERNELS}/{source}" for source in (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in ISAS), *sources)],
+        sources=[f"{KERNELS}/{source}" for source in (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in isas), *sources)],
         depends=HEADERS,
         include_dirs=[KERNELS],
         extra_compile_args=FLAGS,
@@ -59,7 +59,11 @@ def extension(name, *sources):
     )
 
 
-extensions = [extension("sample", "sparse.c"), extension("dense", "product.c", "householder.c")]
+extensions = [
+    extension("sample", "sparse.c"),
+    extension("dense", "product.c", "householder.c"),
+    extension("bitgen", isas=()),
+]
 
 setup(
     ext_modules=[] if os.environ.get("WINIT_NO_EXTENSIONS") == "1" else extensions,

@@ -46,6 +46,7 @@ from winit.schemes import (
 from winit.shapes import Axes, fans
 
 if TYPE_CHECKING:
+    from winit.bit_generator import BitGenerator
     from winit.connections import draw_sparse
     from winit.dense import Virtual, dense_backward, dense_forward
     from winit.plan import Param, Plan
@@ -75,6 +76,7 @@ STREAM_VERSION = 1
 __all__ = [
     "STREAM_VERSION",
     "Axes",
+    "BitGenerator",
     "Param",
     "Plan",
     "Scheme",
@@ -136,8 +138,10 @@ __all__ = [
 ]
 
 
-# Plans bring TOML and patterns, the dense pass an extension of its own: those who fill tensors need not wait for them.
+# Plans bring TOML and patterns, the dense pass an extension of its own, a bit generator numpy.random: those who fill
+# tensors need not wait for them.
 _LATER = {
+    "BitGenerator": "bit_generator",
     "Param": "plan",
     "Plan": "plan",
     "Virtual": "dense",

@@ -1,0 +1,132 @@
+"""A stream as NumPy's bit generator: numpy.random.Generator and SciPy draw any of their distributions from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn, SupportsIndex
+
+import numpy as np
+
+from winit.keys import stream_key
+
+try:
+    from winit._kernels.bitgen import Words
+    from winit._kernels.sample import instruction_sets
+except ModuleNotFoundError as error:
+    if error.name != "winit._kernels.bitgen":
+        raise
+    raise ImportError(
+        "winit.BitGenerator is compiled code, and this winit was installed with WINIT_NO_EXTENSIONS=1"
+    ) from None
+
+__all__ = ["BitGenerator"]
+
+
+class BitGenerator(np.random.BitGenerator):
+    """The stream of (seed, name) for NumPy's Generator.
+
+    Its raw draws are the words of winit.words, two to 64 bits, the lower half first; a draw of 32 bits takes one. So
+    Generator.random() gives, in order, the elements of winit.uniform() in float64, and random(dtype="float32") those in
+    float32. Other distributions of NumPy take as many words as they like: their values depend on what was drawn before,
+    and on NumPy's version, as with any bit generator.
+
+    Parameters
+    ----------
+    seed : int, 0 <= seed < 2^64.
+    name : str. Streams of different names are independent: what NumPy spawns children for.
+
+    Attributes
+    ----------
+    state : dict with "bit_generator", "seed", "name" and "position", the number of the next word; may be set.
+    lock, capsule, ctypes, cffi, random_raw : as of every NumPy bit generator. A capsule serves compiled code.
+
+    Raises
+    ------
+    TypeError, ValueError : as winit.draw.
+    ImportError : winit was installed without its extensions.
+
+    Source: docs/streams.md; NumPy's numpy/random/bitgen.h.
+
+    >>> import numpy as np, winit
+    >>> rng = np.random.Generator(winit.BitGenerator(0, "w"))
+    >>> bool((rng.random(5) == winit.draw(winit.uniform(), 5, seed=0, name="w", dtype="float64")).all())
+    True
+    >>> round(float(rng.gamma(2.0, size=10_000).mean()), 1)
+    2.0
+
+    """
+
+    def __init__(self, seed: int, name: str = "") -> None:
+        key = stream_key(seed, name)
+        super().__init__(np.random.SeedSequence(key))
+        self._key, self._seed, self._name = key, int(seed), name
+        self._words = Words(instruction_sets()[-1], key)
+        self._words.serve(self.capsule)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The place in the stream: what it takes to go on from here."""
+        return {
+            "bit_generator": type(self).__name__,
+            "seed": self._seed,
+            "name": self._name,
+            "position": self._words.position,
+        }
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dict, not {type(state).__name__}")
+        expected = {"bit_generator", "seed", "name", "position"}
+        if set(state) != expected or state["bit_generator"] != type(self).__name__:
+            raise ValueError(f"state must be that of a {type(self).__name__}, not {dict(state)!r}")
+        position = _integer(state["position"], "position")
+        if not 0 <= position < 1 << 64:
+            raise ValueError(f"position must be in [0, 2^64), not {position}")
+        key = stream_key(state["seed"], state["name"])
+        with self.lock:
+            self._key, self._seed, self._name = key, int(state["seed"]), state["name"]
+            self._words.move(key, position)
+
+    def advance(self, delta: int) -> BitGenerator:
+        """Move on by `delta` raw draws of 64 bits, back where it is negative, modulo the 2^63 of a stream.
+
+        Parameters
+        ----------
+        delta : int. A draw of 64 bits is two words.
+
+        Returns
+        -------
+        self.
+
+        >>> import winit
+        >>> bits = winit.BitGenerator(0, "w")
+        >>> int(bits.advance(10**15).random_raw()) == int(winit.BitGenerator(0, "w").advance(10**15).random_raw())
+        True
+
+        """
+        delta = _integer(delta, "delta")
+        with self.lock:
+            self._words.move(self._key, (self._words.position + 2 * delta) % (1 << 64))
+        return self
+
+    def spawn(self, n_children: int) -> NoReturn:
+        """Refuse: a stream of another name is what spawning would give."""
+        raise TypeError(
+            f"a stream does not spawn: winit.BitGenerator({self._seed}, name) of any other name is independent of it"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._seed, self._name), self.state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def __repr__(self) -> str:
+        return f"winit.BitGenerator({self._seed}, {self._name!r})"
+
+
+def _integer(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
+    return value.__index__()
