@@ -137,6 +137,13 @@ def test_prange_in_any_order(threads):
     assert raw(out) == raw(of(winit.normal(0.5, 2.0), 0, places.size)[places])
 
 
+def test_no_element_is_minus_0():
+    key, there = jit.key(4, "w"), 2**32 + 135070
+    expected = winit.draw(winit.normal(), 2**33, seed=4, name="w", box=range(there, there + 2))
+    assert raw(np.array([jit.normal_at(key, there), jit.normal_at(key, there + 1)])) == raw(expected)
+    assert 0 in expected and not np.signbit(expected[expected == 0]).any()
+
+
 def test_calls_from_python():
     assert jit.normal_at(KEY, 5) == of(winit.normal(), 5, 1)[0]
     assert jit.truncated_normal_at(KEY, 5, CUTS["float32"]) == of(winit.truncated_normal(low=-1.5, high=7.0), 5, 1)[0]

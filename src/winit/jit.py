@@ -115,7 +115,10 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Cut:
     return tuple(map(kind, TruncatedNormal(0.0, 1.0, float(low), float(high)).params(dtype)[2:]))
 
 
-# ---- one element. Copied into what calls it, so that loops over elements are vectorised as far as they can be.
+# ---- one element. Copied into what calls it, so that loops over elements are vectorised as far as they can be. A normal
+# has its mean added, 0, which makes -0 the 0 that winit.draw gives.
+
+ZERO = F32(0.0)
 
 
 @njit(inline="always")
@@ -213,7 +216,7 @@ def normal_at(key, i):
     w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(2))
     upper = (U64(i) & U64(2)) != U64(0)
     z0, z1 = kernels.normal_pair(U32(w2 if upper else w0), U32(w3 if upper else w1))
-    return z1 if U64(i) & U64(1) else z0
+    return ZERO + (z1 if U64(i) & U64(1) else z0)
 
 
 @njit(inline="always")
@@ -227,7 +230,7 @@ def normal64_at(key, i):
     """
     first, second = _integers_of(key, i)
     z0, z1 = kernels.normal_pair_f64(first, second)
-    return z1 if U64(i) & U64(1) else z0
+    return 0.0 + (z1 if U64(i) & U64(1) else z0)
 
 
 @njit(inline="always")
@@ -241,7 +244,8 @@ def truncated_normal_at(key, i, cut):
     """
     low, high, below, above, step, threshold, _ = cut
     n = U32(word_at(key, i) >> U32(8))
-    return kernels.truncated_point(n, F32(low), F32(high), F32(below), F32(above), F32(step), U32(threshold), True)
+    z = kernels.truncated_point(n, F32(low), F32(high), F32(below), F32(above), F32(step), U32(threshold), True)
+    return ZERO + z
 
 
 @njit(inline="always")
@@ -255,7 +259,7 @@ def truncated_normal64_at(key, i, cut):
 
     """
     low, high, below, above, step, threshold, _ = cut
-    return kernels.truncated_point_f64(_integer_at(key, i), low, high, below, above, step, U64(threshold), True)
+    return 0.0 + kernels.truncated_point_f64(_integer_at(key, i), low, high, below, above, step, U64(threshold), True)
 
 
 # ---- many: whole blocks to a buffer in the first-level cache, and from it to out. Each function has a body for

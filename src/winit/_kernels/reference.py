@@ -501,7 +501,7 @@ class Sparse:
         self.size = 0 if dest is None else dest.size
         self.by_units = not units or units[0]
 
-    def reached(self, lo: int, hi: int) -> np.ndarray:
+    def reached(self, lo: int, hi: int) -> range:
         """The units that positions lo..hi may belong to: those of some indices of the first axis, or all."""
         assert self.dest is not None
         count, first, last = int(np.prod(self.extents[0], dtype=np.int64)), 0, 1
@@ -514,7 +514,7 @@ class Sparse:
                 row = int(np.prod(self.shape[1:], dtype=np.int64))
                 first, last = (self.begin + lo) // row, (self.begin + hi - 1) // row + 1
             count //= self.shape[0]
-        return np.arange(first * count, last * count)
+        return range(first * count, last * count)
 
     def picks(self, unit: np.ndarray) -> np.ndarray:
         """The inputs of some units, (keep, units), in the order in which Floyd's method finds them."""
@@ -540,7 +540,7 @@ class Sparse:
         with default_float_mode(), np.errstate(all="ignore"):
             if self.scale is None:
                 dest[np.unravel_index(np.arange(lo, hi), dest.shape)] = 0
-            unit = self.reached(lo, hi)
+            unit = np.array(self.reached(lo, hi), np.int64)
             picks = self.picks(unit)
             where: list[Any] = [None] * len(self.shape)
             for axes, extents, index in zip(
