@@ -48,6 +48,7 @@ from winit.shapes import Axes, fans
 if TYPE_CHECKING:
     from winit.connections import draw_sparse
     from winit.dense import Virtual, dense_backward, dense_forward
+    from winit.embedding import get_include
     from winit.plan import Param, Plan
     from winit.schemes import (
         chrono_bias,
@@ -94,6 +95,7 @@ __all__ = [
     "fans",
     "fill",
     "gain",
+    "get_include",
     "glorot_normal",
     "glorot_uniform",
     "gpt2_residual",
@@ -144,6 +146,7 @@ _LATER = {
     "dense_backward": "dense",
     "dense_forward": "dense",
     "draw_sparse": "connections",
+    "get_include": "embedding",
     "pretrained": "transfer",
     **dict.fromkeys(SCHEMES_LATER, "schemes"),
 }
