@@ -44,22 +44,32 @@ class BuildExtensions(build_ext):
 
 
 ISAS = ("plain", "avx2", "avx512")
-HEADERS = sorted(map(str, pathlib.Path(KERNELS).glob("*.h")))
+INCLUDE = "src/winit/include"
+HEADERS = sorted(str(header) for directory in (KERNELS, INCLUDE) for header in pathlib.Path(directory).glob("*.h"))
 
 
-def extension(name, *sources):
+def extension(name, sources):
     return Extension(
-        f"winit._kernels.{name}",
-        sources=[f"{KERNELS}/{source}" for source in (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in ISAS), *sources)],
+        f"winit.{name}",
+        sources=sources,
         depends=HEADERS,
-        include_dirs=[KERNELS],
+        include_dirs=[KERNELS, INCLUDE],
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,
         libraries=LIBRARIES,
     )
 
 
-extensions = [extension("sample", "sparse.c"), extension("dense", "product.c", "householder.c")]
+def kernels(name, *sources):
+    sources = (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in ISAS), *sources)
+    return extension(f"_kernels.{name}", [f"{KERNELS}/{source}" for source in sources])
+
+
+extensions = [
+    kernels("sample", "sparse.c"),
+    kernels("dense", "product.c", "householder.c"),
+    extension("stream", ["src/winit/stream.pyx"]),
+]
 
 setup(
     ext_modules=[] if os.environ.get("WINIT_NO_EXTENSIONS") == "1" else extensions,

@@ -1,4 +1,4 @@
-"""winit.h and the headers below it in other people's programs: every compiler of this machine, to the bit of winit.draw."""
+"""winit.h and the headers below it in other people's programs: every compiler of this machine, draw's bits."""
 
 import itertools
 import os
@@ -103,7 +103,8 @@ class Case(NamedTuple):
 
 # Names up to, at and past BLAKE2b's blocks of 128 bytes (8 of them are the seed's); ranges that begin and end inside
 # blocks and around the index where blocks carry; uniform ends beside zero and powers of two, where the largest value
-# below them is another binade's; standard deviations whose values are subnormal; cuts in the far tails.
+# below them is another binade's; standard deviations whose values are subnormal; cuts in the far tails;
+# a normal that is -0 before the mean is added.
 CASES = [
     Case(0, "", 0, 300),
     Case(2**64 - 1, "naïve.重み.weight", 2**32 + 3, 257, -0.1, 0.3, 0.5, 0.02, (-1.0, 3.0)),
@@ -210,7 +211,7 @@ HEADERS = {
     "winit": '#include "../include/winit.h"',
     "gemm32": '#define WINIT_BITS 32\n#include "gemm.h"',
     "gemm64": '#define WINIT_BITS 64\n#include "gemm.h"',
-    "gemm both": '#define WINIT_BITS 32\n#include "gemm.h"\n#undef WINIT_BITS\n#define WINIT_BITS 64\n#include "gemm.h"',
+    "gemm both": "\n".join(f'#undef WINIT_BITS\n#define WINIT_BITS {bits}\n#include "gemm.h"' for bits in (32, 64)),
     "all, twice": "\n".join(f'#include "{name}.h"' for name in 2 * ("../include/winit", "approx", "key", "philox")),
 }
 

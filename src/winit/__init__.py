@@ -48,7 +48,7 @@ from winit.shapes import Axes, fans
 if TYPE_CHECKING:
     from winit.connections import draw_sparse
     from winit.dense import Virtual, dense_backward, dense_forward
-    from winit.embedding import get_include
+    from winit.headers import get_include
     from winit.plan import Param, Plan
     from winit.schemes import (
         chrono_bias,
@@ -146,7 +146,7 @@ _LATER = {
     "dense_backward": "dense",
     "dense_forward": "dense",
     "draw_sparse": "connections",
-    "get_include": "embedding",
+    "get_include": "headers",
     "pretrained": "transfer",
     **dict.fromkeys(SCHEMES_LATER, "schemes"),
 }

@@ -367,6 +367,7 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
 
     >>> cut()[:2]
     (-2.0, 2.0)
+
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")

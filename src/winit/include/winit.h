@@ -53,7 +53,8 @@ static const winit_cut winit_cut_2_f64 = {
 
 /* ---- d) elements ------------------------------------------------------------------------------------------------ */
 
-/* Of the standard laws. That of another is mean + std * z, the product rounded and then the sum. */
+/* Of the standard laws, whose mean of 0 is added like any other: 0 + -0 is 0, and one pair in 2^26 would have a -0.
+ * An element of another law is mean + std * z, the product rounded and then the sum. */
 
 /* Element i of winit.uniform(0, 1), in [0, 1). */
 static inline float winit_uniform_at(winit_key key, uint64_t i)
@@ -79,7 +80,7 @@ static inline float winit_normal_at(winit_key key, uint64_t i)
     const winit_block b = winit_block_at(key, WINIT_TAG_VALUES, i >> 2);
     float z0, z1;
     winit_normal_pair_f32(b.word[i & 2], b.word[(i & 2) + 1], &z0, &z1);
-    return (i & 1) != 0 ? z1 : z0;
+    return 0.0f + ((i & 1) != 0 ? z1 : z0);
 }
 
 static inline double winit_normal64_at(winit_key key, uint64_t i)
@@ -87,7 +88,7 @@ static inline double winit_normal64_at(winit_key key, uint64_t i)
     const winit_block b = winit_block_at(key, WINIT_TAG_VALUES, i >> 1);
     double z0, z1;
     winit_normal_pair_f64(winit_k53(b.word[0], b.word[1]), winit_k53(b.word[2], b.word[3]), &z0, &z1);
-    return (i & 1) != 0 ? z1 : z0;
+    return 0.0 + ((i & 1) != 0 ? z1 : z0);
 }
 
 /* Word w under a cut, 53-bit integer k under a cut. */
@@ -106,12 +107,12 @@ static inline double winit_cut_point_f64(uint64_t k, const winit_cut *cut)
 /* Element i of winit.truncated_normal(0, 1, low, high). */
 static inline float winit_truncated_normal_at(winit_key key, uint64_t i, const winit_cut *cut)
 {
-    return winit_cut_point_f32(winit_word_at(key, WINIT_TAG_VALUES, i), cut);
+    return 0.0f + winit_cut_point_f32(winit_word_at(key, WINIT_TAG_VALUES, i), cut);
 }
 
 static inline double winit_truncated_normal64_at(winit_key key, uint64_t i, const winit_cut *cut)
 {
-    return winit_cut_point_f64(winit_k53_at(key, i), cut);
+    return 0.0 + winit_cut_point_f64(winit_k53_at(key, i), cut);
 }
 
 /* ---- e) fills --------------------------------------------------------------------------------------------------- */

@@ -20,5 +20,6 @@ def get_include() -> str:
     >>> import os, winit
     >>> os.listdir(winit.get_include())
     ['winit.h']
+
     """
     return str(Path(__file__).with_name("include"))
