@@ -35,6 +35,13 @@ def need(tool):
     return tool
 
 
+@pytest.mark.parametrize(("asked", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_compiler_fails_where_it_is_required(asked, outcome, monkeypatch):
+    monkeypatch.setenv("WINIT_REQUIRE_COMPILERS", asked)
+    with pytest.raises(outcome, match="no-such-compiler is not installed"):
+        need("no-such-compiler")
+
+
 class Program(NamedTuple):
     compiler: str
     flags: str
@@ -58,15 +65,14 @@ class Case(NamedTuple):
     name: str
     lo: int
     count: int
-    low: float = 0.0
-    high: float = 1.0
-    mean: float = 0.0
-    std: float = 1.0
+    ends: tuple = (0.0, 1.0)
+    ends64: tuple = (0.0, 1.0)
+    normal: tuple = (0.0, 1.0)
     cuts: tuple = (-2.0, 2.0)
 
     def arguments(self):
         cuts = [number.hex() for dtype in ("float32", "float64") for number in cut(*self.cuts, dtype)]
-        numbers = [float(number).hex() for number in (self.low, self.high, self.mean, self.std)]
+        numbers = [float(number).hex() for number in (*self.ends, *self.ends64, *self.normal)]
         return [self.seed, self.lo, self.count, *numbers, self.name.encode().hex(), *cuts]
 
     def expected(self):
@@ -79,8 +85,7 @@ class Case(NamedTuple):
             size = v.dtype.itemsize
             return [f"{word:0{2 * size}x}" for word in v.view(f"u{size}").tolist()]
 
-        uniform, normal = winit.uniform(self.low, self.high), winit.normal(self.mean, self.std)
-        truncated = winit.truncated_normal(self.mean, self.std, *self.cuts)
+        normal, truncated = winit.normal(*self.normal), winit.truncated_normal(*self.normal, *self.cuts)
         return {
             "key": [f"{word:08x}" for word in stream_key(self.seed, self.name)],
             "uniform_at": bits(winit.uniform()),
@@ -89,8 +94,8 @@ class Case(NamedTuple):
             "normal64_at": bits(winit.normal(), "float64"),
             "truncated_normal_at": bits(winit.truncated_normal(0, 1, *self.cuts)),
             "truncated_normal64_at": bits(winit.truncated_normal(0, 1, *self.cuts), "float64"),
-            "fill_uniform": bits(uniform),
-            "fill_uniform64": bits(uniform, "float64"),
+            "fill_uniform": bits(winit.uniform(*self.ends)),
+            "fill_uniform64": bits(winit.uniform(*self.ends64), "float64"),
             "fill_normal": bits(normal),
             "fill_normal64": bits(normal, "float64"),
             "fill_normal_f16": bits(normal, "float16"),
@@ -102,17 +107,21 @@ class Case(NamedTuple):
 
 
 # Names up to, at and past BLAKE2b's blocks of 128 bytes (8 of them are the seed's); ranges that begin and end inside
-# blocks and around the index where blocks carry; uniform ends beside zero and powers of two, where the largest value
-# below them is another binade's; standard deviations whose values are subnormal; cuts in the far tails;
-# a normal that is -0 before the mean is added.
+# blocks and around the index where blocks carry; uniform ends three steps apart, so that every sixth value would round
+# to the upper one, below zero, from above and from below a power of two; standard deviations whose values are
+# subnormal; cuts in the far tails; a normal that is -0 before the mean is added.
 CASES = [
     Case(0, "", 0, 300),
-    Case(2**64 - 1, "naïve.重み.weight", 2**32 + 3, 257, -0.1, 0.3, 0.5, 0.02, (-1.0, 3.0)),
-    Case(1, "a" * 120, 2**34 - 7, 14, -1.0, 0.0, -0.1, 1e-40, (2.5, 9.0)),
-    Case(1, "a" * 121, 2**40 + 1, 5, -3.0, -1.0, 1e-3, 1e-6, (-11.0, -4.0 - 2**-20)),
-    Case(12345678901234567890, "é重" * 150, 2**61 + 2, 2048, 1e-3, 2.0**-9, 0.1, 0.1, (0.1, 0.1001)),
+    Case(2**64 - 1, "naïve.重み.weight", 2**32 + 3, 257, (-0.1, 0.3), (-0.1, 0.3), (0.5, 0.02), (-1.0, 3.0)),
+    Case(1, "a" * 120, 2**34 - 7, 14, (-1.0, 0.0), (-1.0, 0.0), (-0.1, 1e-40), (2.5, 9.0)),
+    Case(1, "a" * 121, 2**40 + 1, 5, (-3.0, -1.0), (-3.0, -1.0), (1e-3, 1e-6), (-11.0, -4.0 - 2**-20)),
+    Case(2**63 + 3, "é重" * 150, 2**61 + 2, 2048, (1e-3, 2**-9), (1e-3, 2**-9), (0.1, 0.1), (0.1, 0.1001)),
+    Case(2, "zero", 1, 100, (-3 * 2.0**-149, 0.0), (-3 * 2.0**-1074, 0.0)),
+    Case(2, "above", 2, 100, (-1 - 3 * 2**-23, -1.0), (-1 - 3 * 2**-52, -1.0)),
+    Case(2, "below", 3, 100, (1 - 3 * 2**-24, 1.0), (1 - 3 * 2**-53, 1.0)),
+    Case(4, "w", 2**32 + 135_069, 3),
     *(
-        Case(5, "w", lo, count, -0.3, 0.7, 1.0, 3.0)
+        Case(5, "w", lo, count, (-0.3, 0.7), (-0.3, 0.7), (1.0, 3.0))
         for lo, count in itertools.product((0, 1, 2, 3), (0, 1, 2, 3, 4, 9))
     ),
 ]

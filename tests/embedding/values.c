@@ -3,7 +3,7 @@
  *
  *     values check
  *     values cuts
- *     values SEED LO COUNT LOW HIGH MEAN STD NAME CUT...
+ *     values SEED LO COUNT LOW HIGH LOW64 HIGH64 MEAN STD NAME CUT...
  *
  * NAME as hexadecimal bytes, CUT as the seven numbers of a float32 cut and the seven of a float64 one. */
 #include <winit.h>
@@ -76,17 +76,18 @@ int main(int argc, char **argv)
         line_cut("float64", &winit_cut_2_f64);
         return 0;
     }
-    if (argc != 23 || strlen(argv[8]) > 2 * sizeof name) return 2;
+    if (argc != 25 || strlen(argv[10]) > 2 * sizeof name) return 2;
     const uint64_t seed = strtoull(argv[1], NULL, 0), lo = strtoull(argv[2], NULL, 0);
-    const size_t count = (size_t)strtoull(argv[3], NULL, 0), bytes = strlen(argv[8]) / 2;
+    const size_t count = (size_t)strtoull(argv[3], NULL, 0), bytes = strlen(argv[10]) / 2;
     const double low = strtod(argv[4], NULL), high = strtod(argv[5], NULL);
-    const double mean = strtod(argv[6], NULL), std = strtod(argv[7], NULL);
+    const double low64 = strtod(argv[6], NULL), high64 = strtod(argv[7], NULL);
+    const double mean = strtod(argv[8], NULL), std = strtod(argv[9], NULL);
     if (count > MOST) return 2;
     for (size_t i = 0; i < bytes; i++) {
-        const char digits[3] = {argv[8][2 * i], argv[8][2 * i + 1], 0};
+        const char digits[3] = {argv[10][2 * i], argv[10][2 * i + 1], 0};
         name[i] = (char)strtoul(digits, NULL, 16);
     }
-    const winit_cut cut = cut_of(argv + 9), cut64 = cut_of(argv + 16);
+    const winit_cut cut = cut_of(argv + 11), cut64 = cut_of(argv + 18);
     const winit_key key = winit_key_of(seed, name, bytes);
     const uint64_t hi = lo + count;
     printf("key %08lx %08lx\n", (unsigned long)key.k0, (unsigned long)key.k1);
@@ -109,7 +110,7 @@ int main(int argc, char **argv)
 
     winit_fill_uniform(key, lo, hi, f + 1, low, high);
     line_32("fill_uniform", f + 1, count);
-    winit_fill_uniform64(key, lo, hi, d + 1, low, high);
+    winit_fill_uniform64(key, lo, hi, d + 1, low64, high64);
     line_64("fill_uniform64", d + 1, count);
     winit_fill_normal(key, lo, hi, f + 1, mean, std);
     line_32("fill_normal", f + 1, count);
