@@ -4,10 +4,10 @@
 #
 # A key is one number, the words k0 | k1 << 32: winit.stream.key(seed, name) in Python, key_of in compiled code. A range
 # [lo, hi) counts elements; a fill writes out[0], ..., out[hi - lo - 1], is a pure function of its arguments and may run
-# in any threads at once. Everything here takes plain numbers and pointers, so that ctypes and Numba can call it
-# by the addresses in winit.stream.__pyx_capi__, whose signatures are frozen. Nothing is checked: that low < high,
-# std >= 0, all are finite and no value leaves the range of the type (normal: |mean| + 6.77 std, float64 8.66) is the
-# caller's part. `cut` points to the seven numbers of winit.stream.cut(low, high, dtype), of the type that is made.
+# in any threads at once. Everything here takes plain numbers and pointers, so that ctypes and Numba can call it by the
+# addresses in winit.stream.__pyx_capi__, whose signatures are frozen. Nothing is checked: that low < high, std >= 0,
+# all are finite and no value leaves the range of the type (normal: |mean| + 6.77 std, float64 8.66) is the caller's
+# part. `cut` points to the seven numbers of winit.stream.cut(low, high, dtype), of the type that is made.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 # The key of the stream (seed, name), the name as `bytes` bytes of UTF-8.
