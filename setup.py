@@ -44,25 +44,32 @@ class BuildExtensions(build_ext):
 
 
 ISAS = ("plain", "avx2", "avx512")
-HEADERS = sorted(map(str, pathlib.Path(KERNELS).glob("*.h")))
+INCLUDE = "src/winit/include"
+HEADERS = sorted(str(header) for directory in (KERNELS, INCLUDE) for header in pathlib.Path(directory).glob("*.h"))
 
 
-def extension(name, *sources, isas=ISAS):
+def extension(name, sources):
     return Extension(
-        f"winit._kernels.{name}",
-        sources=[f"{KERNELS}/{source}" for source in (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in isas), *sources)],
+        f"winit.{name}",
+        sources=sources,
         depends=HEADERS,
-        include_dirs=[KERNELS],
+        include_dirs=[KERNELS, INCLUDE],
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS,
         libraries=LIBRARIES,
     )
 
 
+def kernels(name, *sources):
+    sources = (f"{name}.pyx", *(f"{name}_{isa}.c" for isa in ISAS), *sources)
+    return extension(f"_kernels.{name}", [f"{KERNELS}/{source}" for source in sources])
+
+
 extensions = [
-    extension("sample", "sparse.c"),
-    extension("dense", "product.c", "householder.c"),
-    extension("bitgen", isas=()),
+    kernels("sample", "sparse.c"),
+    kernels("dense", "product.c", "householder.c"),
+    extension("_kernels.bitgen", [f"{KERNELS}/bitgen.pyx"]),
+    extension("stream", ["src/winit/stream.pyx"]),
 ]
 
 setup(

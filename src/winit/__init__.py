@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from winit.bit_generator import BitGenerator
     from winit.connections import draw_sparse
     from winit.dense import Virtual, dense_backward, dense_forward
+    from winit.headers import get_include
     from winit.plan import Param, Plan
     from winit.schemes import (
         chrono_bias,
@@ -96,6 +97,7 @@ __all__ = [
     "fans",
     "fill",
     "gain",
+    "get_include",
     "glorot_normal",
     "glorot_uniform",
     "gpt2_residual",
@@ -148,6 +150,7 @@ _LATER = {
     "dense_backward": "dense",
     "dense_forward": "dense",
     "draw_sparse": "connections",
+    "get_include": "headers",
     "pretrained": "transfer",
     **dict.fromkeys(SCHEMES_LATER, "schemes"),
 }

@@ -28,9 +28,9 @@ try:
 except ImportError:
     raise ImportError("winit.jit needs the package numba, which is not installed: pip install 'winit[numba]'") from None
 
+from winit import laws
 from winit._kernels import jit as kernels
 from winit.keys import stream_key
-from winit.laws import LARGEST, TruncatedNormal
 
 __all__ = [
     "cut",
@@ -54,7 +54,7 @@ __all__ = [
 F32, F64, I64, U16, U32, U64 = np.float32, np.float64, np.int64, np.uint16, np.uint32, np.uint64
 BLOCKS = 512  # of the stream, between transform and destination: their words and values stay in the first-level cache
 LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
-    LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
+    laws.LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
 )
 REACH_F32, REACH_F64 = 6.77, 8.66  # the largest |z| of a normal
 
@@ -103,20 +103,18 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Cut:
 
     Raises
     ------
-    ValueError : as winit.truncated_normal; another dtype.
+    TypeError, ValueError : as winit.truncated_normal; another dtype.
 
     >>> tuple(map(float, cut()[:2]))
     (-2.0, 2.0)
 
     """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    kind = F32 if dtype == "float32" else F64
-    return tuple(map(kind, TruncatedNormal(0.0, 1.0, float(low), float(high)).params(dtype)[2:]))
+    numbers = laws.cut(low, high, dtype)
+    return tuple(map(F32 if dtype == "float32" else F64, numbers))
 
 
-# ---- one element. Copied into what calls it, so that loops over elements are vectorised as far as they can be. A normal
-# has its mean added, 0, which makes -0 the 0 that winit.draw gives.
+# ---- one element. Copied into what calls it, so that loops over elements are vectorised as far as they can be. A
+# normal has its mean added, 0, which makes -0 the 0 that winit.draw gives.
 
 ZERO = F32(0.0)
 

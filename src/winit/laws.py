@@ -27,6 +27,7 @@ __all__ = [
     "Whole",
     "arithmetic",
     "cos_of_turns",
+    "cut",
     "exp",
     "integer",
     "normal_cdf",
@@ -346,6 +347,31 @@ class TruncatedNormal(Record):
         shift, width = _truncated_moments(self.low, self.high)
         ends = self.mean + self.std * self.low, self.mean + self.std * self.high
         return Moments(self.mean + self.std * shift, self.std * width, *ends)
+
+
+def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[float, ...]:
+    """Work out what compiled code needs to know of a truncated normal's cuts: seven numbers.
+
+    low, high, below = Φ(low), above = Φ(-high), step = (Φ(high) - Φ(low))·2⁻²⁴ (float64: 2⁻⁵³), threshold and far.
+
+    Parameters
+    ----------
+    low, high : float, low < high, in units of std.
+    dtype : "float32" (for the half types too) or "float64".
+
+    Raises
+    ------
+    TypeError, ValueError : as winit.truncated_normal; another dtype.
+
+    Source: docs/streams.md, "truncated".
+
+    >>> cut()[:2]
+    (-2.0, 2.0)
+
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+    return TruncatedNormal(0.0, 1.0, real(low, "low"), real(high, "high")).params(dtype)[2:]
 
 
 @lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@
 #ifndef WINIT_APPROX_H
 #define WINIT_APPROX_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,6 +19,9 @@
 
 #ifdef __FAST_MATH__
 #error "winit: -ffast-math changes the values of the stream; compile this file without it"
+#endif
+#if defined(FLT_EVAL_METHOD) && (FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2)
+#error "winit: this compiler keeps float values in a wider type; on 32-bit x86 compile with -msse2 -mfpmath=sse"
 #endif
 
 static inline uint32_t winit_bits_f32(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }

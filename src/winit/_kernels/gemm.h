@@ -11,9 +11,17 @@
  *
  * Blocking, float32: MR 14 x NR 32 with AVX-512 (28 sums, 14 broadcasts and 2 loads for 28 multiply-adds), 6 x 16 with
  * AVX2, 4 x 8 with neither. docs/dense.md has the measurements. */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(WINIT_AVX512) || defined(WINIT_AVX2)
+#include <immintrin.h>
+#endif
+
+#if !defined(WINIT_BITS) || (WINIT_BITS != 32 && WINIT_BITS != 64)
+#error "winit: gemm.h is a template; define WINIT_BITS as 32 or as 64 before including it"
+#endif
 
 #ifndef WINIT_GEMM_ONCE
 #define WINIT_GEMM_ONCE
@@ -120,6 +128,13 @@ WINIT_GEMM_INLINE T(vec) T(load)(const real *p)
 
 WINIT_GEMM_INLINE void T(store)(real *p, T(vec) v) { memcpy(p, &v, sizeof v); }
 
+WINIT_GEMM_INLINE T(vec) T(zero)(void)
+{
+    T(vec) v;
+    memset(&v, 0, sizeof v);
+    return v;
+}
+
 WINIT_GEMM_INLINE real T(fma)(real a, real b, real c)
 {
 #if WINIT_BITS == 32 && WINIT_HAS_FMA && defined(__GNUC__)
@@ -137,7 +152,7 @@ WINIT_GEMM_INLINE real T(fma)(real a, real b, real c)
 WINIT_GEMM_INLINE T(vec) T(vec_fma)(real a, T(vec) b, T(vec) acc)
 {
 #if defined(VEC_FMA)
-    return VEC_FMA(a - (T(vec)){0}, b, acc);
+    return VEC_FMA(a - T(zero)(), b, acc);
 #else
     real lane[LANES], to[LANES];
     memcpy(lane, &b, sizeof lane);
@@ -314,7 +329,7 @@ WINIT_GEMM_INLINE void T(micro)(const int height, const int packing, ptrdiff_t k
     WINIT_UNROLL
     for (int r = 0; r < height; r++) {
         WINIT_UNROLL
-        for (int v = 0; v < NV; v++) sums[r][v] = (T(vec)){0};
+        for (int v = 0; v < NV; v++) sums[r][v] = T(zero)();
     }
     ptrdiff_t k = 0;
 #define WINIT_MICRO_STEP                                                                                               \

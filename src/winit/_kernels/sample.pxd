@@ -25,4 +25,7 @@ cdef extern from "sample_table.h" nogil:
         winit_words_fn *words
         winit_normals_at_fn *normals_at
 
+cdef enum:
+    STREAM_BYTES = 4194304  # fills of at least this many contiguous bytes go past the cache; see docs/design.md
+
 cdef const winit_table *table_named(str isa) except NULL

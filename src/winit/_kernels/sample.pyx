@@ -43,7 +43,6 @@ cdef extern from "float_mode.h" nogil:
 
 cdef enum:
     MAX_NDIM = 64
-    STREAM_BYTES = 4194304  # fills of at least this many contiguous bytes go past the cache; see docs/design.md
 
 cdef const winit_table *tables[3]
 tables[0] = winit_table_plain()

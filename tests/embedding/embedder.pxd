@@ -1,0 +1,1 @@
+cdef double noisy(int n, double *x) noexcept nogil
