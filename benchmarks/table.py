@@ -11,6 +11,11 @@ import sys
 LIBRARIES = {"numpy", "scipy", "torch", "jax", "mkl_random", "transformers", "winit-1-thread"}
 
 
+def seconds_of(entry):
+    """The median time of one call; some entries are loops of many."""
+    return entry["stats"]["median"] / entry["extra_info"].get("calls", 1)
+
+
 def rows(run):
     groups = {}
     for entry in run["benchmarks"]:
@@ -42,7 +47,7 @@ def main(path):
     print("| what | peer | peer | winit | winit is |")
     print("|---|---|---|---|---|")
     for group, library, entry, ours, name in rows(run):
-        info, mine = ours["extra_info"], ours["stats"]["median"]
+        info, mine = ours["extra_info"], seconds_of(ours)
         label = group if name == "winit" else f"{group} ({name.removeprefix('winit-')})"
 
         def shown(seconds, info=info, share=True):
@@ -51,6 +56,8 @@ def main(path):
                 rate = operations / seconds
                 of_peak = f", {rate / peak:.0%} of peak" if peak and share else ""
                 return f"{rate / 1e9:.0f} GFLOP/s{of_peak}"
+            if seconds < 1e-6:
+                return f"{seconds * 1e9:.0f} ns"
             if seconds < 1e-3:
                 return f"{seconds * 1e6:.1f} µs"
             return f"{elements / seconds / 1e9:.2f} G/s" if elements >= 1 << 20 else f"{seconds * 1e3:.1f} ms"
@@ -58,7 +65,9 @@ def main(path):
         if entry is None:
             print(f"| {label} | | | {shown(mine)} | |")
         else:
-            theirs = entry["stats"]["median"]
+            theirs = seconds_of(entry)
+            if entry["extra_info"].get("elements") != info.get("elements"):
+                theirs *= info["elements"] / entry["extra_info"]["elements"]
             print(f"| {label} | {library} | {shown(theirs, share=False)} | {shown(mine)} | {theirs / mine:.2f}x |")
 
 
