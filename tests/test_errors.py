@@ -153,6 +153,11 @@ def test_out_of_a_dtype_that_laws_do_not_have(dtype):
         ("int32", TypeError, "normal.* draws floating-point values"),
         ("U3", TypeError, "dtype must be boolean, integer, real or complex, not <U3"),
         (None, TypeError, "dtype must be .*, not None"),
+        ("a4", TypeError, "dtype must be .*, not 'a4'"),
+        ("f4,", TypeError, "dtype must be .*, not 'f4,'"),
+        (np.floating, TypeError, "dtype must be .*, not <class 'numpy.floating'>"),
+        ([("a", "f4")], TypeError, r"dtype must be .*, not \[\('a', 'f4'\)\]"),
+        (("f4", 1), TypeError, r"dtype must be .*, not \('f4', 1\)"),
     ],
 )
 def test_dtype(dtype, error, match):

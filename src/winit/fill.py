@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, SupportsIndex, TypeVar
@@ -28,6 +28,7 @@ _CODES = {name: code for code, name in enumerate(_kernels.DTYPES)}
 HALVES = ("float16", "bfloat16")
 _LAW_CODES = {"Constant": 0, "Uniform": 1, "Normal": 2, "TruncatedNormal": 3}  # of elements on their own
 _WORD = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.uint16)}
+_SPELLING = re.compile(r"[<>=|]?[b-zA-Z?]\w*(\[\w+\])?")  # of a dtype
 _Out = TypeVar("_Out")
 _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
 
@@ -50,13 +51,17 @@ def dtype_name(dtype: Any) -> str:
     """Return the canonical name of a dtype given as a name or an object."""
     if isinstance(dtype, str) and dtype in _CODES:
         return dtype
-    if dtype is None:
-        raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not None")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what NumPy deprecates is refused
-            found = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError, Warning):  # NumPy parses a dtype's text as code
+        # NumPy reads other text as code, other objects as records, and abstract types and "a" with a warning; turning
+        # warnings into errors would be for all threads.
+        if dtype is None or isinstance(dtype, (tuple, list, dict)):
+            raise TypeError
+        if isinstance(dtype, str) and not _SPELLING.fullmatch(dtype):
+            raise TypeError
+        found = np.dtype(dtype)
+        if isinstance(dtype, type) and issubclass(dtype, np.generic) and found.type is not dtype:
+            raise TypeError
+    except (TypeError, ValueError):
         raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not {dtype!r}") from None
     if not found.isnative:
         raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
