@@ -407,7 +407,7 @@ FOREIGN = (ctypes.c_float.__ctype_be__ if sys.byteorder == "little" else ctypes.
         (lambda: FOREIGN(), ValueError, "out must be in native byte order, not '[<>]f4'"),
         (lambda: (Pair * 3)(), TypeError, "draws floating-point values|add needs an out of"),
         (lambda: (ctypes.c_void_p * 3)(), TypeError, "elements that NumPy does not have: .*PEP 3118"),
-        (lambda: array.array("u", "abc"), TypeError, "draws floating-point values|add needs an out of"),
+        (lambda: (ctypes.c_char * 4)(), TypeError, "draws floating-point values|add needs an out of"),
         (lambda: "0123", TypeError, "out must be a NumPy array or an object that speaks DLPack.*, not str"),
         (lambda: None, TypeError, "not NoneType"),
         (lambda: (1.0, 2.0), TypeError, "not tuple"),
@@ -586,28 +586,24 @@ def test_exports_end_with_the_call():
     mapped.close()
 
 
+class Watched:
+    """A bound fill that notes, before and after it runs, how often the lender has its memory back."""
+
+    def __init__(self, bound, lender, seen):
+        self.bound, self.lender, self.seen, self.size = bound, lender, seen, bound.size
+
+    def run(self, lo, hi):
+        self.seen.append(self.lender.returned)
+        self.bound.run(lo, hi)
+        self.seen.append(self.lender.returned)
+
+
 def test_memory_is_held_while_it_is_written(monkeypatch):
     """The lender gets it back after the last range, when the call ends, not before."""
-    lender = Lender(np.zeros(6, np.float32))
+    lender, seen = Lender(np.zeros(6, np.float32)), []
     bind = winit.fill.__globals__["bind"]
-    seen = []
-
-    def watch(*arguments):
-        bound = bind(*arguments)
-
-        class Watched:
-            size = bound.size
-
-            def run(self, lo, hi):
-                seen.append(lender.returned)
-                bound.run(lo, hi)
-                seen.append(lender.returned)
-
-        return Watched()
-
-    monkeypatch.setitem(winit.fill.__globals__, "bind", watch)
+    monkeypatch.setitem(winit.fill.__globals__, "bind", lambda *given: Watched(bind(*given), lender, seen))
     winit.fill(lender, NORMAL, seed=0)
-    gc.collect()
     assert seen == [0, 0] and lender.returned == 1
 
 
