@@ -159,6 +159,10 @@ def test_dlpack_refused_after_it_was_asked(changes, error, match):
     assert (lender.lent, lender.returned, lender.unread, lender.keep) == (2, 2, 0, {})
 
 
+def test_read_only_and_empty():
+    reject(ValueError, "out must be writeable, and is read-only", Lender(np.zeros((0, 3), np.float32), flags=1))
+
+
 @pytest.mark.parametrize("device", [2, 4, 8, 10, 13, 14])
 def test_device_memory_is_not_asked_for(device):
     memory = np.full(6, 7, np.float32)

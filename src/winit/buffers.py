@@ -1,4 +1,4 @@
-"""A NumPy array over the writable CPU memory of any object that offers some, without a copy."""
+"""A NumPy array over the CPU memory of any object that offers some, without a copy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["writable"]
-
-READ_ONLY = "out must be writeable, and is read-only"
+__all__ = ["array_over"]
 
 # dlpack.h, version 1: type codes and bits to NumPy's names, the devices whose memory the CPU addresses, and flags.
 # NumPy has no bfloat16 (code 4): its words stand for it.
@@ -86,8 +84,6 @@ class _Lent:
             raise ValueError(f"out exports DLPack {managed.major}.{managed.minor}, and winit reads version {_MAJOR}")
         tensor = managed.tensor
         _check_device(tensor.device_type)
-        if managed.flags & _FLAG_READ_ONLY:
-            raise ValueError(READ_ONLY)
         if managed.flags & _FLAG_COPIED:
             raise ValueError("out exports a copy of its memory by DLPack, which is not what would be filled")
         name = _NAMES.get((tensor.code, tensor.bits))
@@ -98,9 +94,11 @@ class _Lent:
             )
         kind = "bfloat16" if tensor.code == _BFLOAT else None
         dtype = np.dtype(name)
-        shape = tuple(tensor.shape[: tensor.ndim])
+        shape, read_only = tuple(tensor.shape[: tensor.ndim]), bool(managed.flags & _FLAG_READ_ONLY)
         if 0 in shape:
-            return np.empty(shape, dtype), kind
+            empty = np.empty(shape, dtype)
+            empty.flags.writeable = not read_only
+            return empty, kind
         if not tensor.data:
             raise ValueError(f"out has no memory: its DLPack tensor of shape {shape} is at address 0")
         strides = tuple(step * dtype.itemsize for step in tensor.strides[: tensor.ndim]) if tensor.strides else None
@@ -108,7 +106,7 @@ class _Lent:
             "version": 3,
             "shape": shape,
             "typestr": dtype.str,
-            "data": (tensor.data + tensor.byte_offset, False),
+            "data": (tensor.data + tensor.byte_offset, read_only),
             "strides": strides,
         }
         return np.asarray(self), kind
@@ -166,25 +164,25 @@ def _interface(out: Any) -> np.ndarray | None:
         raise ValueError(f"out has an __array_interface__ that NumPy does not read: {error}") from error
 
 
-def writable(out: Any) -> tuple[np.ndarray, str | None]:
+def array_over(out: Any) -> tuple[np.ndarray, str | None]:
     """Give an array over an object's memory, and "bfloat16" where its 16-bit words are that, else None.
 
-    The protocols are asked in the order DLPack, buffer, __array_interface__. The array keeps what it lies in alive
-    and exported; both end with it.
+    The protocols are asked in the order DLPack, buffer, __array_interface__. The array is read-only where the object
+    says that it is, and keeps what it lies in alive and exported; both end with it.
 
     A DLPack capsule without a version cannot say that its memory must not be written, and JAX's and Arrow's immutable
-    arrays come in such capsules. NumPy takes them to be read-only, and so does winit: another protocol has to do.
+    arrays come in such capsules. NumPy takes them to be read-only; here another protocol has to do.
 
     Raises
     ------
     TypeError : an object that speaks none of them, or elements that NumPy does not have.
-    ValueError : memory that is read-only, on a device, a copy, or that its owner does not export.
+    ValueError : memory that is on a device, a copy, or that its owner does not export.
 
     Source: dlpack.h (dmlc/dlpack 1.1); PEP 3118; NumPy's "The array interface protocol", version 3.
 
     >>> import array
     >>> words = array.array("H", [0, 0])
-    >>> view, _ = writable(words)
+    >>> view, _ = array_over(words)
     >>> view[1] = 7
     >>> words
     array('H', [0, 7])
@@ -200,8 +198,6 @@ def writable(out: Any) -> tuple[np.ndarray, str | None]:
     if found is None:
         found = _interface(out)
     if found is not None:
-        if not found.flags.writeable:
-            raise ValueError(READ_ONLY)
         return found, None
     if unversioned:
         raise ValueError(

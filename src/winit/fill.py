@@ -548,9 +548,9 @@ def _write(
         if isinstance(out, np.ndarray):
             out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
         else:
-            from winit.buffers import writable
+            from winit.buffers import array_over
 
-            out, kind = writable(out)
+            out, kind = array_over(out)
     if kind is None:
         kind = _name_of(out.dtype)
     if whole is None:
