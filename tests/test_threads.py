@@ -89,11 +89,11 @@ CASES = [
 
 
 def test_different_tensors_at_once(restless):
-    def work(scheme, shape, dtype, name):
-        out = winit.draw(scheme, shape, seed=5, name=name, dtype=dtype, threads=2)
-        return digest(winit.add(out, scheme, seed=6, name=name, scale=0.25, threads=2))
+    def work(scheme, shape, dtype, seed):
+        out = winit.draw(scheme, shape, seed=seed, name=f"{seed}", dtype=dtype, threads=2)
+        return digest(winit.add(out, scheme, seed=seed + 1, scale=0.25 + 0.1 * seed, threads=2))
 
-    jobs = [(*case, f"{i}.{copy}") for i, case in enumerate(CASES) for copy in "ab"]
+    jobs = [(*case, seed) for seed, case in enumerate(CASES * 2)]
     expected = [work(*job) for job in jobs]
     for _ in range(6 if FREE else 3):
         forget()
@@ -219,9 +219,10 @@ def test_what_all_threads_share_is_left_alone(monkeypatch):
     def swapped(*arguments, **keywords):
         raise AssertionError("the process's warning filters were swapped")
 
-    monkeypatch.setattr(warnings, "catch_warnings", swapped)
-    for dtype in ("float32", "<f4", "f8", np.float16, np.dtype("float64"), float):
-        winit.fill(winit.draw(winit.normal(), 4, seed=0, dtype=dtype), winit.normal(), seed=0, dtype=dtype)
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", swapped)
+        for dtype in ("float32", "<f4", "f8", np.float16, np.dtype("float64"), float):
+            winit.fill(winit.draw(winit.normal(), 4, seed=0, dtype=dtype), winit.normal(), seed=0, dtype=dtype)
 
 
 # ---- nothing at rest
@@ -245,8 +246,9 @@ def calls(tmp_path):
 
 def test_no_thread_is_left(tmp_path, monkeypatch):
     started = []
-    start = threading.Thread.start
+    start, run = threading.Thread.start, threading.Thread.run
     monkeypatch.setattr(threading.Thread, "start", lambda self: (started.append(self), start(self))[1])
+    monkeypatch.setattr(threading.Thread, "run", lambda self: (run(self), time.sleep(0.02)))  # slow to end
     cases = list(calls(tmp_path))
     for _, call in cases:  # what NumPy's own products start stays
         call()
