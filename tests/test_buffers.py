@@ -269,7 +269,7 @@ def test_torch_boxes_and_threads(dtype):
 @pytest.mark.parametrize(
     "scheme", [winit.orthogonal(), winit.sparse(2), winit.literal([[0.5] * 4] * 6), winit.embedding(1, 2)], ids=repr
 )
-def test_every_kind_of_law_writes_torch_bfloat16(scheme):
+def test_every_kind_of_law_writes_torch_bfloat16(build, scheme):
     torch = pytest.importorskip("torch")
     out = torch.zeros(6, 4, dtype=torch.bfloat16)
     winit.add(winit.fill(out, scheme, **TENSOR), scheme, seed=8, scale=0.1)
