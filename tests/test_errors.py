@@ -80,8 +80,9 @@ def test_out():
     frozen = fresh(4)
     frozen.flags.writeable = False
     reject(ValueError, "out must be writeable, and is read-only", frozen)
-    reject(TypeError, "out must be a NumPy array, not list", [0.0])
-    reject(TypeError, "out must be a NumPy array, not list", [0.0], shape=(1,))
+    accepted = "out must be a NumPy array or an object that speaks DLPack, the buffer protocol or __array_interface__"
+    reject(TypeError, f"{accepted}, not list", [0.0])
+    reject(TypeError, f"{accepted}, not list", [0.0], shape=(1,))
     reject(ValueError, r"out has shape \(4,\), expected \(2, 2\)", fresh(4), shape=(2, 2))
     reject(ValueError, r"out has shape \(4,\), expected \(2,\)", fresh(4), shape=(9,), box=range(3, 5))
     other = ">f4" if sys.byteorder == "little" else "<f4"
@@ -152,6 +153,11 @@ def test_out_of_a_dtype_that_laws_do_not_have(dtype):
         ("int32", TypeError, "normal.* draws floating-point values"),
         ("U3", TypeError, "dtype must be boolean, integer, real or complex, not <U3"),
         (None, TypeError, "dtype must be .*, not None"),
+        ("a4", TypeError, "dtype must be .*, not 'a4'"),
+        ("f4,", TypeError, "dtype must be .*, not 'f4,'"),
+        (np.floating, TypeError, "dtype must be .*, not <class 'numpy.floating'>"),
+        ([("a", "f4")], TypeError, r"dtype must be .*, not \[\('a', 'f4'\)\]"),
+        (("f4", 1), TypeError, r"dtype must be .*, not \('f4', 1\)"),
     ],
 )
 def test_dtype(dtype, error, match):

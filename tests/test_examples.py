@@ -2,6 +2,7 @@
 
 import math
 import runpy
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ def symmetry():
 @pytest.fixture(scope="module")
 def propagation():
     return runpy.run_path(str(EXAMPLES / "propagation.py"))
+
+
+@pytest.fixture(scope="module")
+def mezo():
+    return runpy.run_path(str(EXAMPLES / "mezo.py"))
 
 
 @pytest.mark.parametrize("scheme", [winit.zeros(), winit.ones(), winit.constant(0.5)])
@@ -85,3 +91,57 @@ def test_sparse_connections_are_distinct(propagation):
     assert (np.count_nonzero(weight, axis=1) == 10).all()
     few = propagation["sparse"](7, 3, "w")
     assert (np.count_nonzero(few, axis=1) == 7).all()
+
+
+def test_zeroth_order_tuning_learns_and_replays(mezo, capsys):
+    weights, log = mezo["main"](["--steps=1500"])
+    lines = capsys.readouterr().out.splitlines()
+    before, after = (float(words.split()[-1]) for words in lines[1].split(","))
+    assert after < before / 10, "the loss falls"
+    assert lines[-1] == "replayed from the log, to the bit: yes"
+    # The log alone, as bytes; in parts; on another engine.
+    stored = np.frombuffer(log.tobytes(), mezo["LOG"])
+    assert stored.nbytes == 16 * 1500
+    with winit.use_engine("reference"):
+        part = mezo["replay"](mezo["network"](32), stored[:20], 1e-3, 4e-3)
+    partly = mezo["replay"](mezo["network"](32), stored[:20], 1e-3, 4e-3)
+    whole = mezo["replay"](partly, stored[20:], 1e-3, 4e-3)
+    assert all(whole[name].tobytes() == weights[name].tobytes() for name in weights)
+    other = mezo["replay"](mezo["network"](32), stored[:20], 1e-3, 4e-3)
+    assert all(part[name].tobytes() == other[name].tobytes() for name in weights)
+    # A log with two steps exchanged is another run: the roundings of the sums are part of it.
+    assert any((mezo["replay"](mezo["network"](32), stored[::-1], 1e-3, 4e-3)[n] != weights[n]).any() for n in weights)
+
+
+def test_zeroth_order_steps_follow_the_slope(mezo):
+    """g is the derivative along z, against the gradient of dense_backward."""
+    x, target = mezo["task"](32)
+    weights = {name: array.astype(np.float64) for name, array in mezo["network"](32).items()}
+    x, target = x.astype(np.float64), target.astype(np.float64)
+    hidden, first = winit.dense_forward(x, weights["fc1.weight"], weights["fc1.bias"], "tanh")
+    y, second = winit.dense_forward(hidden, weights["fc2.weight"], weights["fc2.bias"])
+    dhidden, dweight2, dbias2 = winit.dense_backward(2 * (y - target) / y.size, second)
+    _, dweight1, dbias1 = winit.dense_backward(dhidden, first)
+    found = dict(zip(weights, (dweight1, dbias1, dweight2, dbias2), strict=True))
+    for seed in (1, 2, 3):
+        slope = sum(
+            float((grad * winit.draw(winit.normal(), grad.shape, seed=seed, name=name, dtype="float64")).sum())
+            for name, grad in found.items()
+        )
+        start = {name: array.copy() for name, array in weights.items()}
+        g = mezo["step"](start, seed, 1e-4, 0.01, lambda moved: mezo["loss"](moved, x, target))
+        assert g == pytest.approx(slope, rel=1e-5)
+        for name, array in start.items():
+            z = winit.draw(winit.normal(), array.shape, seed=seed, name=name, dtype="float64")
+            assert np.allclose(array, weights[name] - 0.01 * g * z, rtol=0, atol=1e-14)
+
+
+def test_perturbing_stores_no_noise(mezo):
+    weights = {"w": np.zeros((1500, 1500), np.float32)}
+    mezo["perturb"](weights, 0, 1e-3)
+    tracemalloc.start()
+    try:
+        mezo["perturb"](weights, 1, 1e-3)
+        assert tracemalloc.get_traced_memory()[1] < 64_000 < weights["w"].nbytes / 100
+    finally:
+        tracemalloc.stop()

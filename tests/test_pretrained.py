@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -706,6 +707,17 @@ def npy(array=None, header=None):
         return stream.getvalue()
     text = header.encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def test_headers_of_python_2(tmp_path):
+    """Read without a word, and without touching the warning filters, which are those of all threads."""
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 2L), }"
+    weights = values((3, 2))
+    (tmp_path / "f").write_bytes(npz([("w.npy", npy(header=header) + weights.tobytes())]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", None)
+        loaded = winit.pretrained(tmp_path / "f", plan_of({"w": weights}), seed=0)
+        assert same(loaded.build()["w"], weights)
 
 
 def patched(data, place, value, width=4):

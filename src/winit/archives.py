@@ -6,9 +6,9 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -182,15 +182,14 @@ def _read_npy(
     whole = Entry(name, file, "uint8", (member.file_size,), begin, member.file_size, False, packed)
     head = np.empty(min(member.file_size, MAX_NPY_HEADER + 16), np.uint8)
     reader_of(descriptor, whole).read(head, 0)
-    stream = io.BytesIO(head.tobytes())
+    # Python 2 wrote (3L, 4L), of which NumPy warns; to silence that would be for all threads.
+    stream = io.BytesIO(re.sub(rb"(?<=\d)L(?=[,)])", b" ", head.tobytes()))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-            version = np.lib.format.read_magic(stream)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"version {version}")
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream, max_header_size=MAX_NPY_HEADER)
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"version {version}")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream, max_header_size=MAX_NPY_HEADER)
     except Exception as error:  # NumPy's parser lets through what Python's own raises, tokenize.TokenError for one
         raise broken(f"the header of {name!r} cannot be read ({' '.join(str(error).split())})") from None
     skip = stream.tell()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _CODES = {name: code for code, name in enumerate(_kernels.DTYPES)}
 HALVES = ("float16", "bfloat16")
 _LAW_CODES = {"Constant": 0, "Uniform": 1, "Normal": 2, "TruncatedNormal": 3}  # of elements on their own
 _WORD = {"float16": np.dtype(np.uint16), "bfloat16": np.dtype(np.uint16)}
+_SPELLING = re.compile(r"[<>=|]?[b-zA-Z?]\w*(\[\w+\])?")  # of a dtype
+_Out = TypeVar("_Out")
 _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
 
 
@@ -49,13 +51,17 @@ def dtype_name(dtype: Any) -> str:
     """Return the canonical name of a dtype given as a name or an object."""
     if isinstance(dtype, str) and dtype in _CODES:
         return dtype
-    if dtype is None:
-        raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not None")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what NumPy deprecates is refused
-            found = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError, Warning):  # NumPy parses a dtype's text as code
+        # NumPy reads other text as code, other objects as records, and abstract types and "a" with a warning; turning
+        # warnings into errors would be for all threads.
+        if dtype is None or isinstance(dtype, (tuple, list, dict)):
+            raise TypeError
+        if isinstance(dtype, str) and not _SPELLING.fullmatch(dtype):
+            raise TypeError
+        found = np.dtype(dtype)
+        if isinstance(dtype, type) and issubclass(dtype, np.generic) and found.type is not dtype:
+            raise TypeError
+    except (TypeError, ValueError):
         raise TypeError(f"dtype must be {', '.join(_CODES)} or a NumPy dtype, not {dtype!r}") from None
     if not found.isnative:
         raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
@@ -281,18 +287,27 @@ def bind(
     return engine.Fill(isa, law_code(law), _CODES[dtype], key, params, dest, start, steps, scale)
 
 
-def _check_out(out: Any, box_shape: Shape) -> str:
-    """Check a caller's destination; returns its dtype's name."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
-    name = _name_of(out.dtype)
+def _as_dtype(out: np.ndarray, name: str, dtype: Any) -> tuple[np.ndarray, str]:
+    """Give out and its dtype's name under the dtype that a caller asks for: 16-bit words may stand for a half type."""
+    wanted = dtype_name(dtype)
+    if wanted == name:
+        return out, name
+    if wanted not in HALVES or name not in ("uint16", "void16") or out.dtype.fields is not None:
+        raise ValueError(
+            f"out holds {name}, and dtype is {wanted!r}: only words of 16 bits can be given another, "
+            f"{' or '.join(map(repr, HALVES))}"
+        )
+    return out.view(np.float16 if wanted == "float16" else np.uint16), wanted
+
+
+def _check_out(out: np.ndarray, box_shape: Shape) -> None:
+    """Check a caller's destination."""
     if out.shape != box_shape:
         raise ValueError(f"out has shape {out.shape}, expected {box_shape}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, and is read-only")
     if not out.flags.c_contiguous and overlaps_itself(out):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
-    return name
 
 
 def check_scheme(scheme: Any) -> None:
@@ -418,21 +433,25 @@ def empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
 
 
 def fill(
-    out: np.ndarray,
+    out: _Out,
     scheme: Scheme,
     *,
     seed: int,
     name: str = "",
+    dtype: Any = None,
     shape: int | Sequence[int] | None = None,
     layout: Layout = "oi",
     box: Box | None = None,
     threads: int | None = None,
-) -> np.ndarray:
+) -> _Out:
     """Fill an array in place with what `draw` would return.
 
     Parameters
     ----------
-    out : numpy.ndarray of any strides, as long as no two elements share memory; its dtype is the dtype.
+    out : numpy.ndarray of any strides, as long as no two elements share memory; or an object with such memory on the
+        CPU that speaks DLPack 1.0 or later (torch tensors, bfloat16 too), the buffer protocol (memoryview, array.array,
+        ctypes, mmap) or __array_interface__, asked in that order. It is written in place and never copied.
+    dtype : None, out's own; "bfloat16" or "float16" where out holds them as 16-bit words (uint16, or V2).
     shape : the global shape; out's own by default, and needed with a box.
     scheme, seed, name, layout, box, threads : as in winit.draw.
 
@@ -442,8 +461,8 @@ def fill(
 
     Raises
     ------
-    TypeError, ValueError : as in winit.draw, before anything is written; and for an out that is read-only, of the wrong
-        shape, of foreign byte order, or overlaps itself.
+    TypeError, ValueError : as in winit.draw, before anything is written; and for an out that is read-only, on a device,
+        of the wrong shape, of foreign byte order, or overlaps itself.
 
     >>> import numpy as np, winit
     >>> out = np.zeros((2, 3), np.float32, order="F")
@@ -451,24 +470,28 @@ def fill(
     True
     >>> bool((out == winit.draw(winit.normal(), (2, 3), seed=1)).all())
     True
+    >>> words = winit.fill(np.zeros(3, np.uint16), winit.ones(), seed=1, dtype="bfloat16")
+    >>> [hex(word) for word in words]
+    ['0x3f80', '0x3f80', '0x3f80']
 
     """
-    _write(out, scheme, seed, name, shape, layout, box, threads, None)
+    _write(out, scheme, seed, name, dtype, shape, layout, box, threads, None)
     return out
 
 
 def add(
-    out: np.ndarray,
+    out: _Out,
     scheme: Scheme,
     *,
     seed: int,
     name: str = "",
     scale: float = 1.0,
+    dtype: Any = None,
     shape: int | Sequence[int] | None = None,
     layout: Layout = "oi",
     box: Box | None = None,
     threads: int | None = None,
-) -> np.ndarray:
+) -> _Out:
     """Add scale times what `draw` would return to an array in place, in one pass that stores no noise.
 
     out = round(wide(out) + scale v), wide being float32 for the half types and the type itself otherwise, v the law's
@@ -476,9 +499,9 @@ def add(
 
     Parameters
     ----------
-    out : numpy.ndarray of float32, float64, float16 or bfloat16.
+    out : as in winit.fill, of float32, float64, float16 or bfloat16.
     scale : float, finite; rounded to the wide type.
-    scheme, seed, name, shape, layout, box, threads : as in winit.fill.
+    scheme, seed, name, dtype, shape, layout, box, threads : as in winit.fill.
 
     Returns
     -------
@@ -495,15 +518,16 @@ def add(
     True
 
     """
-    _write(out, scheme, seed, name, shape, layout, box, threads, real(scale, "scale"))
+    _write(out, scheme, seed, name, dtype, shape, layout, box, threads, real(scale, "scale"))
     return out
 
 
 def _write(
-    out: np.ndarray,
+    out: Any,
     scheme: Scheme,
     seed: int,
     name: str,
+    dtype: Any,
     shape: int | Sequence[int] | None,
     layout: Layout,
     box: Box | None,
@@ -516,17 +540,24 @@ def _write(
         check_threads(threads)
     if layout != "oi":
         check_layout(layout)
-    if shape is not None:
-        shape = check_shape(shape)
-    elif box is not None:
+    whole = None if shape is None else check_shape(shape)
+    if whole is None and box is not None:
         raise ValueError("a box needs shape=, the global shape that it is a box of")
-    elif isinstance(out, np.ndarray):
-        shape = out.shape
-    else:
-        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
-    kind = _check_out(out, shape if box is None else locate(shape, box)[0])
+    kind = None
     if type(out) is not np.ndarray:
-        out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
+        if isinstance(out, np.ndarray):
+            out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
+        else:
+            from winit.buffers import array_over
+
+            out, kind = array_over(out)
+    if kind is None:
+        kind = _name_of(out.dtype)
+    if whole is None:
+        whole = out.shape
+    _check_out(out, whole if box is None else locate(whole, box)[0])
+    if dtype is not None:
+        out, kind = _as_dtype(out, kind, dtype)
     if scale is not None:
         if kind not in _CODES:
             raise TypeError(f"add needs an out of {', '.join(_CODES)}, not {out.dtype}")
@@ -534,7 +565,7 @@ def _write(
         if abs(rounded) == float("inf"):
             raise ValueError(f"scale {scale!r} is beyond the range of {kind}")
         scale = rounded
-    bound = bind(out, kind, scheme, key, shape, layout, box, scale)
+    bound = bind(out, kind, scheme, key, whole, layout, box, scale)
     if bound.size <= INLINE and not isinstance(bound, _Copy):
         bound.run(0, bound.size)
     else:

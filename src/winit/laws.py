@@ -96,6 +96,8 @@ def below(dtype: str, x: float) -> float:
 
 def real(value: Any, what: str) -> float:
     """Return a finite number as a float, or say what is wrong with it."""
+    if type(value) is float and math.isfinite(value):
+        return value
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if isinstance(value, (bool, complex, str, bytes)) or not hasattr(value, "__float__") or kind in ("b", "c"):
         raise TypeError(f"{what} must be a number, not {value!r}")

@@ -1,0 +1,213 @@
+"""A NumPy array over the CPU memory of any object that offers some, without a copy."""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["array_over"]
+
+# dlpack.h, version 1: type codes and bits to NumPy's names, the devices whose memory the CPU addresses, and flags.
+# NumPy has no bfloat16 (code 4): its words stand for it.
+_NAMES = {(0, 8 << i): f"int{8 << i}" for i in range(4)} | {(1, 8 << i): f"uint{8 << i}" for i in range(4)}
+_NAMES |= {(2, 16 << i): f"float{16 << i}" for i in range(3)} | {(4, 16): "uint16"}
+_NAMES |= {(5, 64): "complex64", (5, 128): "complex128", (6, 8): "bool"}
+_BFLOAT = 4
+_ON_CPU = (1, 3, 11)  # kDLCPU; host memory pinned for CUDA and for ROCm
+_MAJOR = 1
+_FLAG_READ_ONLY, _FLAG_COPIED = 1, 2
+
+
+class _Tensor(ctypes.Structure):
+    """DLTensor."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _ManagedTensor(ctypes.Structure):
+    """DLManagedTensorVersioned."""
+
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),  # releases the GIL: deleters take it where they need it
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
+# Prototypes of our own: the attributes of ctypes.pythonapi are shared with every other user of it.
+_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+_rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", ctypes.pythonapi))
+_FRESH, _USED = b"dltensor_versioned", b"used_dltensor_versioned"  # a capsule keeps the pointer to its name
+
+
+class _Lent:
+    """Memory lent through DLPack: given back when the last array over it is gone."""
+
+    __array_interface__: dict[str, Any]
+
+    def __init__(self, capsule: Any) -> None:
+        self._managed: _ManagedTensor | None = None
+        address = _pointer(capsule, _FRESH)
+        _rename(capsule, _USED)  # from here on it is ours to give back, and not the capsule's
+        self._managed = _ManagedTensor.from_address(address)
+
+    def __del__(self) -> None:
+        managed, self._managed = self._managed, None
+        if managed is not None and managed.deleter:
+            managed.deleter(ctypes.addressof(managed))
+
+    def array(self) -> tuple[np.ndarray, str | None]:
+        """Return an array over the memory, which keeps self alive, and "bfloat16" where its words stand for that."""
+        managed = self._managed
+        assert managed is not None
+        if managed.major != _MAJOR:
+            raise ValueError(f"out exports DLPack {managed.major}.{managed.minor}, and winit reads version {_MAJOR}")
+        tensor = managed.tensor
+        _check_device(tensor.device_type)
+        if managed.flags & _FLAG_COPIED:
+            raise ValueError("out exports a copy of its memory by DLPack, which is not what would be filled")
+        name = _NAMES.get((tensor.code, tensor.bits))
+        if name is None or tensor.lanes != 1:
+            lanes = f" x {tensor.lanes}" if tensor.lanes != 1 else ""
+            raise TypeError(
+                f"out has elements that NumPy does not have: DLPack's type {tensor.code} of {tensor.bits} bits{lanes}"
+            )
+        kind = "bfloat16" if tensor.code == _BFLOAT else None
+        dtype = np.dtype(name)
+        shape, read_only = tuple(tensor.shape[: tensor.ndim]), bool(managed.flags & _FLAG_READ_ONLY)
+        if 0 in shape:
+            empty = np.empty(shape, dtype)
+            empty.flags.writeable = not read_only
+            return empty, kind
+        if not tensor.data:
+            raise ValueError(f"out has no memory: its DLPack tensor of shape {shape} is at address 0")
+        strides = tuple(step * dtype.itemsize for step in tensor.strides[: tensor.ndim]) if tensor.strides else None
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": (tensor.data + tensor.byte_offset, read_only),
+            "strides": strides,
+        }
+        return np.asarray(self), kind
+
+
+def _check_device(device: int) -> None:
+    if device not in _ON_CPU:
+        raise ValueError(f"out must be in the CPU's memory, and is on a device of DLPack's type {int(device)}")
+
+
+def _dlpack(out: Any) -> tuple[np.ndarray, str | None] | None:
+    """None where the object exports a capsule without a version."""
+    try:
+        device, capsule = out.__dlpack_device__()[0], None
+        if device in _ON_CPU:
+            try:
+                capsule = out.__dlpack__(max_version=(_MAJOR, 1))
+            except TypeError:  # from before versions
+                capsule = out.__dlpack__()
+    except (BufferError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        hint = "; pass out.detach(), which is the same memory" if getattr(out, "requires_grad", False) is True else ""
+        raise ValueError(f"out does not export its memory by DLPack: {error}{hint}") from error
+    _check_device(device)
+    if not _is_valid(capsule, _FRESH):
+        return None
+    if callable(getattr(out, "is_neg", None)) and out.is_neg():  # torch exports these as if they were not
+        raise ValueError("out is a torch tensor that negates what is in its memory (out.is_neg() is true)")
+    return _Lent(capsule).array()
+
+
+def _buffer(out: Any) -> np.ndarray | None:
+    """None where the object does not speak the buffer protocol."""
+    try:
+        view = memoryview(out)
+    except TypeError:
+        return None
+    except (BufferError, ValueError) as error:
+        raise ValueError(f"out does not export its buffer: {error}") from error
+    with view:  # the array holds the buffer by itself
+        try:
+            return np.asarray(view)
+        except (ValueError, RuntimeError) as error:
+            raise TypeError(f"out has elements that NumPy does not have: {error}") from error
+
+
+def _interface(out: Any) -> np.ndarray | None:
+    """None where the object has no __array_interface__."""
+    interface = getattr(out, "__array_interface__", None)
+    if not isinstance(interface, dict):
+        return None
+    try:
+        # Not np.asarray(out): NumPy would try other protocols, __array__ among them, that may give a copy.
+        return np.asarray(SimpleNamespace(__array_interface__=interface, owner=out))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"out has an __array_interface__ that NumPy does not read: {error}") from error
+
+
+def array_over(out: Any) -> tuple[np.ndarray, str | None]:
+    """Give an array over an object's memory, and "bfloat16" where its 16-bit words are that, else None.
+
+    The protocols are asked in the order DLPack, buffer, __array_interface__. The array is read-only where the object
+    says that it is, and keeps what it lies in alive and exported; both end with it.
+
+    A DLPack capsule without a version cannot say that its memory must not be written, and JAX's and Arrow's immutable
+    arrays come in such capsules. NumPy takes them to be read-only; here another protocol has to do.
+
+    Raises
+    ------
+    TypeError : an object that speaks none of them, or elements that NumPy does not have.
+    ValueError : memory that is on a device, a copy, or that its owner does not export.
+
+    Source: dlpack.h (dmlc/dlpack 1.1); PEP 3118; NumPy's "The array interface protocol", version 3.
+
+    >>> import array
+    >>> words = array.array("H", [0, 0])
+    >>> view, _ = array_over(words)
+    >>> view[1] = 7
+    >>> words
+    array('H', [0, 7])
+
+    """
+    unversioned = False
+    if hasattr(out, "__dlpack__"):
+        lent = _dlpack(out)
+        if lent is not None:
+            return lent
+        unversioned = True
+    found = _buffer(out)
+    if found is None:
+        found = _interface(out)
+    if found is not None:
+        return found, None
+    if unversioned:
+        raise ValueError(
+            f"out, of type {type(out).__name__}, exports its memory by DLPack without a version, which cannot say that "
+            "it may be written: pass a NumPy array over it"
+        )
+    if hasattr(out, "__cuda_array_interface__"):
+        raise ValueError("out must be in the CPU's memory, and is on a CUDA device")
+    copies = ", whose __array__ may be a copy" if hasattr(out, "__array__") else ""
+    raise TypeError(
+        "out must be a NumPy array or an object that speaks DLPack, the buffer protocol or __array_interface__, not "
+        f"{type(out).__name__}{copies}"
+    )
