@@ -1,9 +1,20 @@
-"""Documents' examples run in a directory of their own, since some of them write files."""
+"""The engine of a whole run; and a directory of their own for documents' examples, some of which write files."""
 
 import pytest
 
+import winit
+
 # It stands for an extension that was not built: collecting its doctests would import it where that one is.
 collect_ignore = ["src/winit/stream.py"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--engine", choices=list(winit.engines()), help="run on this engine where a test chooses none")
+
+
+def pytest_configure(config):
+    if config.getoption("--engine") is not None:
+        winit.use_engine(config.getoption("--engine"))
 
 
 @pytest.fixture(autouse=True)
