@@ -68,12 +68,20 @@ try:
     winit.use_engine("cython")
 except ValueError as error:
     print(error)
+for missing in ("winit.BitGenerator", "__import__('winit.stream')"):
+    try:
+        eval(missing)
+    except ImportError as error:
+        print(error)
 print(winit.draw(winit.normal(), 5, seed=1).tolist())
 x = winit.draw(winit.normal(), (3, 4), seed=1)
 y, tape = winit.dense_forward(x, winit.Virtual(winit.normal(), (5, 4), seed=2), activation="gelu")
 print(float(y[0, 0]), float(winit.dense_backward(y, tape)[0][0, 0]))
 """
-    message, values, dense = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}").splitlines()
+    lines = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}").splitlines()
+    message, bit_generator, stream, values, dense = lines
+    assert bit_generator.startswith("winit.BitGenerator is compiled code, and this winit was installed with")
+    assert stream.startswith("winit.stream is compiled code, and this winit was installed without it")
     x = winit.draw(winit.normal(), (3, 4), seed=1)
     y, tape = winit.dense_forward(x, winit.Virtual(winit.normal(), (5, 4), seed=2), activation="gelu")
     expected = [float(y[0, 0]), float(winit.dense_backward(y, tape)[0][0, 0])]
@@ -114,6 +122,7 @@ def test_stubs_match_the_extension():
             "winit._kernels.sample",
             "winit._kernels.dense",
             "winit.stream",
+            "winit._kernels.bitgen",
             "--ignore-missing-stub",
             "--ignore-disjoint-bases",
         ],
