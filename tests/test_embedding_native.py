@@ -424,7 +424,7 @@ def sources(tmp_path_factory):
         "CONTRIBUTING.md",
     ):
         shutil.copy(ROOT / name, copy)
-    generated = ("*.so", "__pycache__", "*.egg-info", "sample.c", "dense.c", "stream.c")
+    generated = ("*.so", "__pycache__", "*.egg-info", "sample.c", "dense.c", "bitgen.c", "stream.c")
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns(*generated))
     code = "import sys; from setuptools import build_meta as b; b.build_sdist(sys.argv[1])"
     python("-c", code, to, cwd=copy, path="")
