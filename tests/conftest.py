@@ -30,6 +30,13 @@ def build(request):
         yield request.param
 
 
+@pytest.fixture
+def compiled():
+    """The compiled engine, for what is said of that one alone, whatever engine the run is on."""
+    with winit.use_engine("cython"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def points(tmp_path_factory):
     """tests/points.c as a shared library: the headers' functions over arrays of any words, edge cases too."""

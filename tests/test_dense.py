@@ -359,6 +359,7 @@ def test_bits_across_blocks(isa, threaded, size, f):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["float32", "float64"])
+@pytest.mark.usefixtures("compiled")
 def test_bits_across_all_blocks_at_once(threaded, kind):
     x, weight, bias, grad = layer(6, 1100, 1200, 530, kind)
     expected, stats = everything(x, weight, bias, grad, "silu", "oi")
@@ -437,6 +438,7 @@ def test_more_threads_than_work(threaded):
         assert same(winit.dense_forward(x, weight, threads=threads)[0], expected)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_what_starts_threads():
     """The docstring's threads=None is as good as any number; small products stay in the caller's thread."""
     started = []
@@ -1450,6 +1452,7 @@ def test_more_than_two_to_the_31_elements():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
 def test_virtual_weights_beyond_two_to_the_31():
     """2.2e9 weights, of which the last rows are drawn to see."""
     shape = (1100, 2_000_003)

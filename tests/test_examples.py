@@ -136,6 +136,7 @@ def test_zeroth_order_steps_follow_the_slope(mezo):
             assert np.allclose(array, weights[name] - 0.01 * g * z, rtol=0, atol=1e-14)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_perturbing_stores_no_noise(mezo):
     weights = {"w": np.zeros((1500, 1500), np.float32)}
     mezo["perturb"](weights, 0, 1e-3)

@@ -40,6 +40,7 @@ def test_plans_come_when_asked_for():
         winit.nothing  # noqa: B018
 
 
+@pytest.mark.usefixtures("compiled")
 def test_engines_and_their_choice():
     engines = winit.engines()
     assert engines["cython"]["present"], "the suite tests the compiled kernels; they are not built"

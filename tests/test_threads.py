@@ -213,6 +213,7 @@ def test_another_thread_changes_the_engine(restless):
     assert winit.engines() == before
 
 
+@pytest.mark.usefixtures("compiled")  # Numba swaps them while it compiles
 def test_what_all_threads_share_is_left_alone(monkeypatch):
     """Warning filters are the process's: swapping them for a moment is not safe with threads."""
 
@@ -244,6 +245,7 @@ def calls(tmp_path):
     yield "write", lambda: plan.write(tmp_path / "model", seed=0, overwrite=True, threads=3)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_no_thread_is_left(tmp_path, monkeypatch):
     started = []
     start, run = threading.Thread.start, threading.Thread.run

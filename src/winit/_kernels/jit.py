@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -488,7 +488,7 @@ VALUES: dict[str, Any] = {
 VALUES_TYPE = types.void(types.uint32, types.uint32, types.uint64, types.int64, types.int64, types.int64, types.int64)
 
 
-@cache
+@lru_cache(maxsize=len(VALUES))
 def address_of(name: str) -> int:
     """Compile a function of VALUES, or find it on disk, and give its address."""
     return _kept(lambda keep: cfunc(VALUES_TYPE, cache=keep, **OPTIONS)(VALUES[name].py_func)).address
