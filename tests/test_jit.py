@@ -137,6 +137,15 @@ def test_prange_in_any_order(threads):
     assert raw(out) == raw(of(winit.normal(0.5, 2.0), 0, places.size)[places])
 
 
+@pytest.mark.parametrize(("loop", "scheme", "dtype"), ELEMENTS, ids=[row[0].__name__ for row in ELEMENTS])
+def test_the_callers_fastmath_changes_no_element(loop, scheme, dtype):
+    """With it 1 value in 5 of normal_at differed where the functions were copied in before they were compiled."""
+    out = np.empty(9999, dtype)
+    njit(fastmath=True)(loop.py_func)(out, KEY, 3, CUTS.get(dtype, CUTS["float32"]))
+    expected = winit.words(**NAMED, lo=3, hi=3 + 9999) if scheme is None else of(scheme, 3, 9999, dtype)
+    assert raw(out) == raw(expected)
+
+
 def test_no_element_is_minus_0():
     key, there = jit.key(4, "w"), 2**32 + 135070
     expected = winit.draw(winit.normal(), 2**33, seed=4, name="w", box=range(there, there + 2))
@@ -223,6 +232,35 @@ def test_every_fill_inside():
     assert half == of(winit.normal(), 11, 1, "float16").view(np.uint16)[0]
     assert raw(out) == raw(of(winit.truncated_normal(0.0, 2.0, -1.5, 7.0), 11, 7))
     assert raw(words) == raw(of(winit.normal(0.0, 0.5), 11, 7, "bfloat16"))
+
+
+FASTMATH = """
+import numba, numpy as np, winit
+from winit import jit
+
+@numba.njit(fastmath=True)
+def inside(out, mean, std):
+    jit.fill_normal(out, jit_key, 3, mean, std)
+    jit.fill_truncated_normal(out[: out.size // 2], jit_key, 3, cut, mean, std)
+
+jit_key, cut, out = jit.key(0), jit.cut(), np.empty(9999, np.float32)
+inside(out, 0.25, 1.5)
+for _ in range(2):
+    print((out[5000:] == winit.draw(winit.normal(0.25, 1.5), 10002, seed=0)[5003:]).all())
+    print((out[:4999] == winit.draw(winit.truncated_normal(0.25, 1.5), 5002, seed=0)[3:]).all())
+    jit.fill_normal(out, jit_key, 3, 0.25, 1.5)
+    jit.fill_truncated_normal(out[:4999], jit_key, 3, cut, 0.25, 1.5)
+try:
+    inside(out, np.nan, 1.0)
+except ValueError:
+    print("refused")
+"""
+
+
+def test_the_callers_fastmath_changes_no_fill(tmp_path):
+    """In a process of its own: what is compiled first for a caller with fastmath serves all others, and is kept."""
+    for _ in range(2):  # compiled, and from disk
+        assert run_script(tmp_path, FASTMATH) == ["True"] * 4 + ["refused"]
 
 
 def test_fills_run_side_by_side():

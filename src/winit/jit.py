@@ -58,7 +58,7 @@ LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
 )
 REACH_F32, REACH_F64 = 6.77, 8.66  # the largest |z| of a normal
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = kernels.OPTIONS
 
 Key = tuple[np.uint32, np.uint32]
 Cut = tuple[np.floating[Any], ...]
@@ -113,13 +113,15 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Cut:
     return tuple(map(F32 if dtype == "float32" else F64, numbers))
 
 
-# ---- one element. Copied into what calls it, so that loops over elements are vectorised as far as they can be. A
-# normal has its mean added, 0, which makes -0 the 0 that winit.draw gives.
+# ---- one element. Each is compiled on its own, without fastmath, and copied into what calls it by LLVM, so that loops
+# over elements are vectorised as far as they can be: Numba's copies, made before types are known, would be compiled with
+# the caller's fastmath. A normal has its mean added, 0, which makes -0 the 0 that winit.draw gives.
 
+element = njit(forceinline=True, **OPTIONS)
 ZERO = F32(0.0)
 
 
-@njit(inline="always")
+@element
 def philox4x32(counter, key):
     """Return the four words of a counter under a key.
 
@@ -142,7 +144,7 @@ def philox4x32(counter, key):
     return U32(w0), U32(w1), U32(w2), U32(w3)
 
 
-@njit(inline="always")
+@element
 def word_at(key, i):
     """Return word i of a key's values, as winit.words does.
 
@@ -165,20 +167,20 @@ def word_at(key, i):
     return U32(high if U64(i) & U64(2) else low)
 
 
-@njit(inline="always")
+@element
 def _integers_of(key, i):
     """The 53-bit integers of element i and its partner, the even one first."""
     w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(1))
     return kernels.pack(U64(w0), U64(w1)) >> U64(11), kernels.pack(U64(w2), U64(w3)) >> U64(11)
 
 
-@njit(inline="always")
+@element
 def _integer_at(key, i):
     first, second = _integers_of(key, i)
     return second if U64(i) & U64(1) else first
 
 
-@njit(inline="always")
+@element
 def uniform_at(key, i):
     """Return element i of winit.uniform(0, 1) in float32, in [0, 1): (w >> 8) 2^-24 of its word w.
 
@@ -190,7 +192,7 @@ def uniform_at(key, i):
     return F32(F32(kernels.I32(word_at(key, i) >> U32(8))) * F32(2.0**-24))
 
 
-@njit(inline="always")
+@element
 def uniform64_at(key, i):
     """Return element i of winit.uniform(0, 1) in float64, in [0, 1): k 2^-53 of its 53-bit integer k.
 
@@ -202,7 +204,7 @@ def uniform64_at(key, i):
     return kernels.int53(_integer_at(key, i)) * 2.0**-53
 
 
-@njit(inline="always")
+@element
 def normal_at(key, i):
     """Return element i of winit.normal(0, 1) in float32; mean + std times it is that of winit.normal(mean, std).
 
@@ -217,7 +219,7 @@ def normal_at(key, i):
     return ZERO + (z1 if U64(i) & U64(1) else z0)
 
 
-@njit(inline="always")
+@element
 def normal64_at(key, i):
     """Return element i of winit.normal(0, 1) in float64.
 
@@ -231,7 +233,7 @@ def normal64_at(key, i):
     return 0.0 + (z1 if U64(i) & U64(1) else z0)
 
 
-@njit(inline="always")
+@element
 def truncated_normal_at(key, i, cut):
     """Return element i of winit.truncated_normal(0, 1, low, high) in float32; `cut` is winit.jit.cut(low, high).
 
@@ -246,7 +248,7 @@ def truncated_normal_at(key, i, cut):
     return ZERO + z
 
 
-@njit(inline="always")
+@element
 def truncated_normal64_at(key, i, cut):
     """Return element i of winit.truncated_normal(0, 1, low, high) in float64; `cut` is that of this dtype.
 
@@ -318,7 +320,7 @@ def _filler(law: str, double: bool, rounding: Any, near: bool = False) -> Any:
     return njit(**OPTIONS)(fill)
 
 
-@register_jitable
+@register_jitable(fastmath=False)
 def _as_it_is(x):
     return x
 
@@ -329,7 +331,7 @@ def _fill_of(law: str) -> Any:
     def fill(out, key, lo, p):
         """Stand for the overload below."""
 
-    @overload(fill)
+    @overload(fill, jit_options=OPTIONS)
     def of_type(out, key, lo, p):
         loop = _filler(law, out.dtype == types.float64, _as_it_is, out.layout == "C")
         return lambda out, key, lo, p: loop(out, key, lo, p)
@@ -344,7 +346,7 @@ fill_f16_values = _filler("normal", False, kernels.round_finite_f16)
 fill_bf16_values = _filler("normal", False, kernels.round_finite_bf16)
 
 
-@register_jitable
+@register_jitable(fastmath=False)
 def _scaled(mean, std, reach, largest):
     """The numbers of a law that scales values of at most `reach`."""
     if not (std >= 0 and abs(mean) + reach * std <= largest):  # what is not a number fails
@@ -354,7 +356,7 @@ def _scaled(mean, std, reach, largest):
     return p
 
 
-@register_jitable
+@register_jitable(fastmath=False)
 def _largest(out):
     return F64(LARGEST_F32) if out.itemsize == 4 else LARGEST_F64
 
@@ -422,7 +424,7 @@ def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: flo
     uniform_loop(out, key, lo, float(low), float(high))
 
 
-@overload(fill_uniform)
+@overload(fill_uniform, jit_options=OPTIONS)
 def _uniform_inside(out, key, lo, low=0.0, high=1.0):
     _check_type(out, "fill_uniform", REALS)
     return _uniform
@@ -454,7 +456,7 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
     normal_loop(out, key, lo, float(mean), float(std))
 
 
-@overload(fill_normal)
+@overload(fill_normal, jit_options=OPTIONS)
 def _normal_inside(out, key, lo, mean=0.0, std=1.0):
     _check_type(out, "fill_normal", REALS)
     return _normal
@@ -485,7 +487,7 @@ def fill_truncated_normal(out: np.ndarray, key: Key, lo: int, cut: Cut, mean: fl
     truncated_normal_loop(out, key, lo, cut, float(mean), float(std))
 
 
-@overload(fill_truncated_normal)
+@overload(fill_truncated_normal, jit_options=OPTIONS)
 def _truncated_normal_inside(out, key, lo, cut, mean=0.0, std=1.0):
     _check_type(out, "fill_truncated_normal", REALS)
     if cut != types.UniTuple(out.dtype, 7):
@@ -516,7 +518,7 @@ def fill_normal_f16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: 
     f16_loop(out, key, lo, float(mean), float(std))
 
 
-@overload(fill_normal_f16)
+@overload(fill_normal_f16, jit_options=OPTIONS)
 def _f16_inside(out, key, lo, mean=0.0, std=1.0):
     _check_type(out, "fill_normal_f16", WORDS)
     return _half_f16
@@ -545,7 +547,7 @@ def fill_normal_bf16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std:
     bf16_loop(out, key, lo, float(mean), float(std))
 
 
-@overload(fill_normal_bf16)
+@overload(fill_normal_bf16, jit_options=OPTIONS)
 def _bf16_inside(out, key, lo, mean=0.0, std=1.0):
     _check_type(out, "fill_normal_bf16", WORDS)
     return _half_bf16
@@ -554,12 +556,12 @@ def _bf16_inside(out, key, lo, mean=0.0, std=1.0):
 # ---- the caller's own distribution
 
 
-@register_jitable
+@register_jitable(fastmath=False)
 def _of_word(w):
     return (F64(kernels.I64(w)) + 0.5) * 2.0**-32
 
 
-@register_jitable
+@register_jitable(fastmath=False)
 def _of_integer(k):
     return (kernels.int52(k >> U64(1)) + 0.5) * 2.0**-52
 
@@ -625,7 +627,7 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     (with_raw_loop if raw else with_uniform_loop)(out, fn, key, lo)
 
 
-@overload(fill_with, prefer_literal=True)
+@overload(fill_with, jit_options=OPTIONS, prefer_literal=True)
 def _with_inside(out, fn, key, lo, raw=False):
     _check_type(out, "fill_with", REALS)
     given = getattr(raw, "literal_value", getattr(raw, "value", raw))

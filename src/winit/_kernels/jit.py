@@ -57,14 +57,18 @@ def _kept(made: Callable[[bool], Any]) -> Any:
         return made(False)
 
 
+# What is compiled takes fastmath from the function that it is compiled for, unless it says otherwise itself.
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False}
+
+
 def compiled(function: Function) -> Function:
     """Compile without the GIL."""
-    return _kept(lambda keep: njit(nogil=True, cache=keep, error_model="numpy")(function))
+    return _kept(lambda keep: njit(cache=keep, **OPTIONS)(function))
 
 
 def point(function: Function) -> Function:
     """Compile as part of what calls it: copied in before LLVM looks for loops to vectorise, and finds no calls."""
-    return njit(nogil=True, inline="always", error_model="numpy")(function)
+    return njit(inline="always", **OPTIONS)(function)
 
 
 # ---- a) bits
