@@ -132,6 +132,18 @@ def test_addresses_outlive_a_change_of_state():
     assert rng.random() == (pairs(43, 1)[0] >> 11) / 2**53
 
 
+def test_addresses_outlive_another_init():
+    bits = winit.BitGenerator(0)
+    interface, rng = bits.ctypes, np.random.Generator(bits)
+    rng.random(3)
+    bits.__init__(**NAMED)
+    gc.collect()
+    noise = [winit.BitGenerator(1, str(i)) for i in range(50)]  # what would lie where a freed stream lay
+    assert interface.next_uint64(interface.state) == pairs(0, 1)[0]
+    assert rng.random() == (pairs(2, 1)[0] >> 11) / 2**53
+    assert len(noise) == 50
+
+
 # ---- other people's code
 
 

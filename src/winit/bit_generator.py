@@ -60,7 +60,9 @@ class BitGenerator(np.random.BitGenerator):
         key = stream_key(seed, name)
         super().__init__(np.random.SeedSequence(key))
         self._key, self._seed, self._name = key, int(seed), name
-        self._words = Words(instruction_sets()[-1], key)
+        if not hasattr(self, "_words"):  # else it is called again: generators have the address of what is there
+            self._words = Words(instruction_sets()[-1], key)
+        self._words.move(key, 0)
         self._words.serve(self.capsule)
 
     @property
