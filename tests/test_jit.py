@@ -431,6 +431,49 @@ def test_a_cut_is_of_outs_type():
     assert (out == 0).all()
 
 
+@pytest.mark.parametrize("element", ["word_at", "uniform_at", "uniform64_at", "normal_at", "normal64_at"])
+def test_an_index_is_an_integer(element):
+    for i in (1.5, 1.0):
+        with pytest.raises(TypingError, match="i must be an integer, not float64"):
+            getattr(jit, element)(KEY, i)
+    for i in (np.uint8(5), np.int32(5), np.uint64(5), 5):
+        assert getattr(jit, element)(KEY, i) == getattr(jit, element)(KEY, 5)
+
+
+def test_an_elements_cut_is_of_its_type():
+    """The other type's numbers would do without an error, and give other values."""
+    with pytest.raises(
+        TypingError, match=r"cut of truncated_normal_at must be winit.jit.cut\(low, high\), not UniTuple"
+    ):
+        jit.truncated_normal_at(KEY, 0, CUTS["float64"])
+    with pytest.raises(
+        TypingError, match=r"cut of truncated_normal64_at must be winit.jit.cut\(low, high, 'float64'\)"
+    ):
+        jit.truncated_normal64_at(KEY, 0, CUTS["float32"])
+    with pytest.raises(TypingError, match="i must be an integer, not float64"):
+        jit.truncated_normal_at(KEY, 0.0, CUTS["float32"])
+
+
+@pytest.mark.parametrize("fill", [jit.fill_uniform, jit.fill_normal])
+def test_a_lo_is_an_integer(fill):
+    out = np.full(4, 7, np.float32)
+    for lo in (1.0, "1", None, True):
+        with pytest.raises(TypeError, match=f"lo must be an integer, not {type(lo).__name__}"):
+            fill(out, KEY, lo)
+    with pytest.raises(ValueError, match=f"lo must be below 2\\^64, not {2**64}"):
+        fill(out, KEY, 2**64)
+
+    @njit
+    def inside(out, lo):
+        fill(out, KEY, lo)
+
+    with pytest.raises(TypingError, match="lo must be an integer, not float64"):
+        inside(out, 1.0)
+    assert (out == 7).all()
+    fill(out, KEY, np.uint64(2**62))
+    assert raw(out) == raw(of(winit.normal() if fill is jit.fill_normal else winit.uniform(), 2**62, 4))
+
+
 def test_types_are_checked_inside():
     @njit
     def inside(out):
@@ -503,6 +546,20 @@ def test_what_is_compiled_is_kept_on_disk(tmp_path):
     kept = {path.name.split("-")[0] for path in files}
     assert {"jit.normal_f32", "jit.normal_f64", "jit.fill"} <= kept
     assert not any("uniform" in name or "truncated" in name for name in kept)  # lazily, law by law
+
+
+@pytest.mark.parametrize("what", ["from winit import jit", 'winit.use_engine("numba")'])
+def test_without_the_compiler(tmp_path, what):
+    script = f"""
+import os, winit
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+try:
+    {what}
+except ImportError as error:
+    print(error)
+"""
+    said = " ".join(run_script(tmp_path, script))
+    assert "are compiled by Numba, and NUMBA_DISABLE_JIT=1 has turned its compiler off" in said
 
 
 def test_without_a_place_to_keep_it(tmp_path):
