@@ -428,6 +428,9 @@ def test_a_cut_is_of_outs_type():
 
     with pytest.raises(TypingError, match=r"cut must be winit.jit.cut\(low, high, 'float64'\) for an out of float64"):
         inside(out, CUTS["float32"])
+    for cut in (None, tuple(range(7)), CUTS["float64"][:6]):
+        with pytest.raises(TypeError, match="cut must be winit.jit.cut"):
+            jit.fill_truncated_normal(out, KEY, 0, cut)
     assert (out == 0).all()
 
 
@@ -436,6 +439,8 @@ def test_an_index_is_an_integer(element):
     for i in (1.5, 1.0):
         with pytest.raises(TypingError, match="i must be an integer, not float64"):
             getattr(jit, element)(KEY, i)
+    with pytest.raises(TypingError, match="key must be that of winit.jit.key, not int64"):
+        getattr(jit, element)(5, 0)
     for i in (np.uint8(5), np.int32(5), np.uint64(5), 5):
         assert getattr(jit, element)(KEY, i) == getattr(jit, element)(KEY, 5)
 
@@ -460,8 +465,12 @@ def test_a_lo_is_an_integer(fill):
     for lo in (1.0, "1", None, True):
         with pytest.raises(TypeError, match=f"lo must be an integer, not {type(lo).__name__}"):
             fill(out, KEY, lo)
-    with pytest.raises(ValueError, match=f"lo must be below 2\\^64, not {2**64}"):
-        fill(out, KEY, 2**64)
+    for lo in (2**63 - 3, 2**63, 2**64 - 2, 2**64, 2**70, np.uint64(2**64 - 2)):
+        with pytest.raises(ValueError, match=r"out must end at element 2\^63"):
+            fill(out, KEY, lo)
+    for key in (None, 5, (1.5, 2.5), (1, 2, 3), [1, 2]):
+        with pytest.raises(TypeError, match="key must be that of winit.jit.key, not"):
+            fill(out, key, 0)
 
     @njit
     def inside(out, lo):
@@ -469,9 +478,38 @@ def test_a_lo_is_an_integer(fill):
 
     with pytest.raises(TypingError, match="lo must be an integer, not float64"):
         inside(out, 1.0)
+    for lo in (2**63 - 3, np.uint64(2**63), np.uint64(2**64 - 2)):
+        with pytest.raises(ValueError, match=r"out must end at element 2\^63"):
+            inside(out, lo)
     assert (out == 7).all()
-    fill(out, KEY, np.uint64(2**62))
-    assert raw(out) == raw(of(winit.normal() if fill is jit.fill_normal else winit.uniform(), 2**62, 4))
+    for lo in (np.uint64(2**62), 2**63 - 4):
+        fill(out, KEY, lo)
+        assert raw(out) == raw(of(winit.normal() if fill is jit.fill_normal else winit.uniform(), int(lo), 4))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "low", "high"), [(0.0, 1e37, -1e30, 2.0), (-3e38, 5e37, 2.0, 4.0), (3e38, 5e37, -4.0, -2.0)]
+)
+def test_a_truncated_normal_reaches_as_far_as_in_draw(mean, std, low, high):
+    out = np.empty(999, np.float32)
+    jit.fill_truncated_normal(out, KEY, 0, jit.cut(low, high), mean, std)
+    assert raw(out) == raw(of(winit.truncated_normal(mean, std, low, high), 0, 999))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "low", "high"),
+    [
+        *((3e38, 5e37, 2.0, 4.0), (0.0, 1e38, 3.5, 4.0), (-3e38, 1e38, 3.5, 4.0)),
+        *((math.inf, 1.0, -2.0, 2.0), (0.0, math.inf, -2.0, 2.0), (math.nan, 1.0, -2.0, 2.0)),
+    ],
+)
+def test_a_truncated_normal_reaches_no_further(mean, std, low, high):
+    out = np.full(9, 7, np.float32)
+    with pytest.raises(ValueError, match="no value beyond the range of out's type"):
+        jit.fill_truncated_normal(out, KEY, 0, jit.cut(low, high), mean, std)
+    with pytest.raises(ValueError, match="beyond the range of float32|must be finite"):
+        of(winit.truncated_normal(mean, std, low, high), 0, 9)
+    assert (out == 7).all()
 
 
 def test_types_are_checked_inside():

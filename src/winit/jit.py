@@ -19,6 +19,7 @@ True
 
 from __future__ import annotations
 
+import math
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -138,11 +139,16 @@ def _checked(target: Any, fits: Any, message: str) -> Any:
     return intrinsic(typed)
 
 
+def _is_key(given: Any) -> bool:
+    return isinstance(given, types.UniTuple) and given.count == 2 and isinstance(given.dtype, types.Integer)
+
+
 def _is_cut(kind: Any) -> Any:
     return lambda given: given == types.UniTuple(kind, 7)
 
 
 _index = _checked(types.uint64, lambda given: isinstance(given, types.Integer), "i must be an integer, not {}")
+_key = _checked(None, _is_key, "key must be that of winit.jit.key, not {}")
 _cut_f32 = _checked(None, _is_cut(types.float32), "cut of truncated_normal_at must be winit.jit.cut(low, high), not {}")
 _cut_f64 = _checked(
     None, _is_cut(types.float64), "cut of truncated_normal64_at must be winit.jit.cut(low, high, 'float64'), not {}"
@@ -190,7 +196,7 @@ def word_at(key, i):
 
     """
     i = _index(i)
-    w0, w1, w2, w3 = kernels.block_of(key, 0, i >> U64(2))
+    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(2))
     low = w1 if i & U64(1) else w0
     high = w3 if i & U64(1) else w2
     return U32(high if i & U64(2) else low)
@@ -200,7 +206,7 @@ def word_at(key, i):
 def _integers_of(key, i):
     """The 53-bit integers of element i and its partner, the even one first."""
     i = _index(i)
-    w0, w1, w2, w3 = kernels.block_of(key, 0, i >> U64(1))
+    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(1))
     return kernels.pack(U64(w0), U64(w1)) >> U64(11), kernels.pack(U64(w2), U64(w3)) >> U64(11)
 
 
@@ -245,7 +251,7 @@ def normal_at(key, i):
 
     """
     i = _index(i)
-    w0, w1, w2, w3 = kernels.block_of(key, 0, i >> U64(2))
+    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(2))
     upper = (i & U64(2)) != U64(0)
     z0, z1 = kernels.normal_pair(U32(w2 if upper else w0), U32(w3 if upper else w1))
     return ZERO + (z1 if i & U64(1) else z0)
@@ -300,26 +306,33 @@ def truncated_normal64_at(key, i, cut):
 # would take 30 us a call.
 
 REALS, WORDS = (np.float32, np.float64), (np.uint16,)
+BEYOND = "out must end at element 2^63 or before, as the largest tensor does"
 
 
-def _check(out: Any, what: str, kinds: tuple[Any, ...], lo: Any) -> None:
-    """Check an out and a lo that Python gives."""
+def _check(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:
+    """Check what Python gives."""
     if not isinstance(out, np.ndarray) or out.ndim != 1 or out.dtype not in kinds or not out.flags.writeable:
         given = type(out).__name__
         if isinstance(out, np.ndarray):
             given = f"{'one' if out.flags.writeable else 'a read-only one'} of {out.dtype} and shape {out.shape}"
         raise TypeError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {given}")
+    if not isinstance(key, tuple) or len(key) != 2 or not all(isinstance(word, SupportsIndex) for word in key):
+        raise TypeError(f"key must be that of winit.jit.key, not {key!r}")
     if isinstance(lo, bool) or not isinstance(lo, SupportsIndex):
         raise TypeError(f"lo must be an integer, not {type(lo).__name__}")
-    if not 0 <= lo < 1 << 64:  # type: ignore  # an integer is compared
-        raise ValueError("lo must not be negative" if lo < 0 else f"lo must be below 2^64, not {lo}")  # type: ignore
+    if lo.__index__() < 0:
+        raise ValueError(f"lo must not be negative, not {lo}")
+    if lo.__index__() + out.size > 1 << 63:
+        raise ValueError(BEYOND)
 
 
-def _check_type(out: Any, what: str, kinds: tuple[Any, ...], lo: Any) -> None:
-    """Check the types of an out and a lo in nopython code."""
+def _check_type(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:
+    """Check types in nopython code."""
     fits = isinstance(out, types.Array) and out.ndim == 1 and out.mutable and out.aligned
     if not fits or out.dtype not in [getattr(types, kind.__name__) for kind in kinds]:
         raise TypingError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {out}")
+    if not _is_key(key):
+        raise TypingError(f"key must be that of winit.jit.key, not {key}")
     if not isinstance(lo, types.Integer):
         raise TypingError(f"lo must be an integer, not {lo}")
 
@@ -339,6 +352,8 @@ def _filler(law: str, double: bool, rounding: Any, near: bool = False) -> Any:
     def fill(out, key, lo, p):
         if lo < 0:
             raise ValueError("lo must not be negative")
+        if U64(lo) > U64(1 << 63) - U64(out.size):
+            raise ValueError(BEYOND)
         first, done = U64(lo), 0
         scratch, buffer = np.empty(2 * BLOCKS, U64), np.empty(per * BLOCKS, kind)
         while done < out.size:
@@ -416,7 +431,12 @@ def _normal(out, key, lo, mean=0.0, std=1.0):
 
 
 def _truncated_normal(out, key, lo, cut, mean=0.0, std=1.0):
-    p = _scaled(mean, std, min(max(-cut[0], cut[1]), 40.0), _largest(out))
+    low, high, largest = F64(cut[0]), F64(cut[1]), _largest(out)
+    tail = 34.7 if out.itemsize == 4 else 75.0  # as in winit.laws.TruncatedNormal
+    reach = min(math.sqrt(max(low, -high, 0.0) ** 2 + tail), max(abs(low), abs(high)))
+    within = max(abs(mean + std * low), abs(mean + std * high)) <= largest  # cuts on one side bring values near to 0
+    p = _scaled(0.0 if within else mean, std, reach, largest)
+    p[0] = mean
     for j in range(7):
         p[2 + j] = cut[j]
     if cut[6] != 0:
@@ -445,13 +465,13 @@ def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: flo
     ----------
     out : array of one axis, float32 or float64, any stride.
     key : as of winit.jit.key.
-    lo : integer, 0 <= lo.
+    lo : integer, 0 <= lo, lo + out.size <= 2^63.
     low, high : float, low < high as rounded to out's type, and the span within its range.
 
     Raises
     ------
-    TypeError, numba.TypingError in nopython code : another out, a lo that is no integer.
-    ValueError : lo negative, another range.
+    TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer.
+    ValueError : lo out of its range, another range.
 
     >>> import winit
     >>> out = np.empty(3)
@@ -460,13 +480,13 @@ def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: flo
     True
 
     """
-    _check(out, "fill_uniform", REALS, lo)
+    _check(out, "fill_uniform", REALS, key, lo)
     uniform_loop(out, key, lo, float(low), float(high))
 
 
 @overload(fill_uniform, jit_options=OPTIONS)
 def _uniform_inside(out, key, lo, low=0.0, high=1.0):
-    _check_type(out, "fill_uniform", REALS, lo)
+    _check_type(out, "fill_uniform", REALS, key, lo)
     return _uniform
 
 
@@ -477,13 +497,13 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
     ----------
     out : array of one axis, float32 or float64, any stride. For half types: fill_normal_f16, fill_normal_bf16.
     key : as of winit.jit.key.
-    lo : integer, 0 <= lo.
+    lo : integer, 0 <= lo, lo + out.size <= 2^63.
     mean, std : float, 0 <= std.
 
     Raises
     ------
-    TypeError, numba.TypingError in nopython code : another out, a lo that is no integer.
-    ValueError : lo or std negative, values beyond the range of out's type.
+    TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer.
+    ValueError : lo out of its range, std negative, values beyond the range of out's type.
 
     >>> import winit
     >>> out = np.empty(3, np.float32)
@@ -492,13 +512,13 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
     True
 
     """
-    _check(out, "fill_normal", REALS, lo)
+    _check(out, "fill_normal", REALS, key, lo)
     normal_loop(out, key, lo, float(mean), float(std))
 
 
 @overload(fill_normal, jit_options=OPTIONS)
 def _normal_inside(out, key, lo, mean=0.0, std=1.0):
-    _check_type(out, "fill_normal", REALS, lo)
+    _check_type(out, "fill_normal", REALS, key, lo)
     return _normal
 
 
@@ -521,15 +541,15 @@ def fill_truncated_normal(out: np.ndarray, key: Key, lo: int, cut: Cut, mean: fl
     True
 
     """
-    _check(out, "fill_truncated_normal", REALS, lo)
-    if len(cut) != 7 or cut[0].dtype != out.dtype:
+    _check(out, "fill_truncated_normal", REALS, key, lo)
+    if not isinstance(cut, tuple) or len(cut) != 7 or any(type(number) is not out.dtype.type for number in cut):
         raise TypeError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut!r}")
     truncated_normal_loop(out, key, lo, cut, float(mean), float(std))
 
 
 @overload(fill_truncated_normal, jit_options=OPTIONS)
 def _truncated_normal_inside(out, key, lo, cut, mean=0.0, std=1.0):
-    _check_type(out, "fill_truncated_normal", REALS, lo)
+    _check_type(out, "fill_truncated_normal", REALS, key, lo)
     if cut != types.UniTuple(out.dtype, 7):
         raise TypingError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut}")
     return _truncated_normal
@@ -554,13 +574,13 @@ def fill_normal_f16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: 
     True
 
     """
-    _check(out, "fill_normal_f16", WORDS, lo)
+    _check(out, "fill_normal_f16", WORDS, key, lo)
     f16_loop(out, key, lo, float(mean), float(std))
 
 
 @overload(fill_normal_f16, jit_options=OPTIONS)
 def _f16_inside(out, key, lo, mean=0.0, std=1.0):
-    _check_type(out, "fill_normal_f16", WORDS, lo)
+    _check_type(out, "fill_normal_f16", WORDS, key, lo)
     return _half_f16
 
 
@@ -583,13 +603,13 @@ def fill_normal_bf16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std:
     True
 
     """
-    _check(out, "fill_normal_bf16", WORDS, lo)
+    _check(out, "fill_normal_bf16", WORDS, key, lo)
     bf16_loop(out, key, lo, float(mean), float(std))
 
 
 @overload(fill_normal_bf16, jit_options=OPTIONS)
 def _bf16_inside(out, key, lo, mean=0.0, std=1.0):
-    _check_type(out, "fill_normal_bf16", WORDS, lo)
+    _check_type(out, "fill_normal_bf16", WORDS, key, lo)
     return _half_bf16
 
 
@@ -613,6 +633,8 @@ def _with(double: bool, raw: bool) -> Any:
     def fill(out, fn, key, lo, raw=False):
         if lo < 0:
             raise ValueError("lo must not be negative")
+        if U64(lo) > U64(1 << 63) - U64(out.size):
+            raise ValueError(BEYOND)
         first, done = U64(lo), 0
         words = np.empty(2 * BLOCKS, U64)
         numbers = words.view(kind)
@@ -642,14 +664,15 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     out : array of one axis, float32 or float64, any stride.
     fn : compiled function of one number that returns one: an inverse distribution function, for one.
     key : as of winit.jit.key.
-    lo : integer, 0 <= lo.
+    lo : integer, 0 <= lo, lo + out.size <= 2^63.
     raw : bool, in nopython code a literal. True: fn takes the word w itself (uint32), or the upper 53 of an element's
         64 bits (uint64) where out is float64.
 
     Raises
     ------
-    TypeError, numba.TypingError in nopython code : another out, a lo that is no integer, a raw that is not a bool.
-    numba.TypingError : an fn that cannot be compiled. ValueError : lo negative.
+    TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer, a raw that is not
+        a bool.
+    numba.TypingError : an fn that cannot be compiled. ValueError : lo out of its range.
 
     >>> import math
     >>> @njit
@@ -661,7 +684,7 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     True
 
     """
-    _check(out, "fill_with", REALS, lo)
+    _check(out, "fill_with", REALS, key, lo)
     if not isinstance(raw, bool):
         raise TypeError(f"raw must be True or False, not {raw!r}")
     (with_raw_loop if raw else with_uniform_loop)(out, fn, key, lo)
@@ -669,7 +692,7 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
 
 @overload(fill_with, jit_options=OPTIONS, prefer_literal=True)
 def _with_inside(out, fn, key, lo, raw=False):
-    _check_type(out, "fill_with", REALS, lo)
+    _check_type(out, "fill_with", REALS, key, lo)
     given = getattr(raw, "literal_value", getattr(raw, "value", raw))
     if not isinstance(given, bool):
         raise TypingError("raw of fill_with must be True or False, written where it is called")

@@ -555,7 +555,7 @@ class Sparse:
             if isinstance(self.begin, tuple):
                 local = [part - first for part, first in zip(where, self.begin, strict=True)]
             else:
-                local = [(flat - U64(self.begin)).astype(np.int64)]
+                local = [flat.astype(np.int64) - (self.begin or 0)]
             inside = np.ones(flat.shape, bool)
             for part, extent in zip(local, dest.shape, strict=True):
                 inside &= (part >= 0) & (part < extent)
