@@ -154,6 +154,14 @@ def test_no_element_is_minus_0():
     assert 0 in expected and not np.signbit(expected[expected == 0]).any()
 
 
+def test_no_truncated_element_is_minus_0():
+    """The integer below the middle of these cuts has a quantile of 0, taken from the left."""
+    key, cut, i = jit.key(0), jit.cut(-0.5, 0.5), 5388862
+    expected = winit.draw(winit.truncated_normal(low=-0.5, high=0.5), 2**30, seed=0, box=range(i, i + 1))
+    assert winit.words(0, "", i, i + 1)[0] >> 8 == cut[5] - 1 and raw(expected) == bytes(4)
+    assert raw(np.array([jit.truncated_normal_at(key, i, cut)], np.float32)) == raw(expected)
+
+
 def test_calls_from_python():
     assert jit.normal_at(KEY, 5) == of(winit.normal(), 5, 1)[0]
     assert jit.truncated_normal_at(KEY, 5, CUTS["float32"]) == of(winit.truncated_normal(low=-1.5, high=7.0), 5, 1)[0]
