@@ -208,6 +208,22 @@ def test_fills_are_those_of_draw(case, lo, count, stride, offset):
     assert raw(whole) == raw(untouched)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        *(("float32", -3 * 2.0**-149, 0.0), ("float32", 1 - 3 * 2**-24, 1.0), ("float32", -(2.0**30), 0.1)),
+        *(("float64", -3 * 2.0**-1074, 0.0), ("float64", 1 - 3 * 2**-53, 1.0)),
+        ("float32", 0.1, 0.7),
+    ],
+)
+def test_ends_of_uniform_laws(dtype, low, high):
+    """Three steps of the type apart, where values would round to the upper end; and ends that are rounded first."""
+    out = np.empty(999, dtype)
+    jit.fill_uniform(out, KEY, 1, low, high)
+    assert raw(out) == raw(of(winit.uniform(low, high), 1, 999, dtype))
+    assert (out < out.dtype.type(high)).all()
+
+
 @njit(parallel=True)
 def cut_fill(out, key, lo, part):
     for piece in prange((out.size + part - 1) // part):
@@ -393,6 +409,7 @@ def test_halves_want_words(fill):
         (lambda out: jit.fill_normal(out, KEY, 0, 0.0, -1.0), "std must not be negative"),
         (lambda out: jit.fill_normal(out, KEY, 0, math.nan), "std must not be negative, and no value beyond"),
         (lambda out: jit.fill_normal(out, KEY, 0, 0.0, 1e38), "no value beyond the range of out's type"),
+        (lambda out: jit.fill_normal(out.view(np.float64), KEY, 0, 0.0, 2.2e307), "no value beyond the range"),
         (lambda out: jit.fill_normal_f16(out.view(np.uint16), KEY, 0, 0.0, 1e4), "no value beyond the range"),
         (lambda out: jit.fill_uniform(out, KEY, 0, 1.0, 1.0), "low must be below high"),
         (lambda out: jit.fill_uniform(out, KEY, 0, 1.0, 1.0 + 1e-9), "low must be below high"),
@@ -525,8 +542,9 @@ def test_types_are_checked_inside():
     def inside(out):
         jit.fill_uniform(out, KEY, 0)
 
-    with pytest.raises(TypingError, match="out of fill_uniform must be a writable array of one axis of float32 or"):
-        inside(np.zeros((2, 2), np.float32))
+    for out in (np.zeros((2, 2), np.float32), np.frombuffer(bytes(16), np.float32), np.zeros(4, np.int32)):
+        with pytest.raises(TypingError, match="out of fill_uniform must be a writable array of one axis of float32 or"):
+            inside(out)
 
 
 # ---- the engine
