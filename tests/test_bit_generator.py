@@ -21,8 +21,13 @@ ENDS = 2**64  # words of a stream
 
 def generator(position=0):
     bits = winit.BitGenerator(**NAMED)
-    bits.state = {**bits.state, "position": position}
+    bits.state = at(bits, position=position)
     return bits
+
+
+def at(bits, **change):
+    """The state of a bit generator elsewhere."""
+    return {**bits.state, "state": {**bits.state["state"], **change}}
 
 
 def words(lo, hi):
@@ -53,7 +58,7 @@ def test_draws_are_the_words_in_order(position, draws):
         low = next(given)
         expected.append(low if size == 32 else low | next(given) << 32)
     assert got == expected
-    assert bits.state["position"] == (position + sum(draws) // 32) % ENDS
+    assert bits.state["state"]["position"] == (position + sum(draws) // 32) % ENDS
 
 
 def test_raw_draws_and_doubles():
@@ -87,7 +92,7 @@ def test_advance_is_that_many_draws(position, delta, before):
     bits.random_raw(before, output=False)
     assert bits.advance(delta) is bits
     there = (position + 2 * before + 2 * delta) % ENDS
-    assert bits.state["position"] == there
+    assert bits.state["state"]["position"] == there
     assert int(bits.random_raw()) == pairs(there, 1)[0]
 
 
@@ -117,7 +122,8 @@ def test_a_state_brings_back_the_place():
     bits = generator()
     np.random.Generator(bits).integers(0, 1000, 77, dtype=np.uint32)
     state = bits.state
-    assert state == {"bit_generator": "BitGenerator", **NAMED, "position": state["position"]}
+    position = state["state"]["position"]
+    assert state == {"bit_generator": "BitGenerator", "state": {**NAMED, "position": position}} and position >= 77
     expected = bits.random_raw(500).tolist()
     other = winit.BitGenerator(0)
     other.state = state
@@ -127,9 +133,21 @@ def test_a_state_brings_back_the_place():
 def test_addresses_outlive_a_change_of_state():
     bits = generator()
     interface, rng = bits.ctypes, np.random.Generator(bits)
-    bits.state = {**bits.state, "position": 41}
+    bits.state = at(bits, position=41)
     assert interface.next_uint64(interface.state) == pairs(41, 1)[0]
     assert rng.random() == (pairs(43, 1)[0] >> 11) / 2**53
+
+
+def test_addresses_outlive_another_init():
+    bits = winit.BitGenerator(0)
+    interface, rng = bits.ctypes, np.random.Generator(bits)
+    rng.random(3)
+    bits.__init__(**NAMED)
+    gc.collect()
+    noise = [winit.BitGenerator(1, str(i)) for i in range(50)]  # what would lie where a freed stream lay
+    assert interface.next_uint64(interface.state) == pairs(0, 1)[0]
+    assert rng.random() == (pairs(2, 1)[0] >> 11) / 2**53
+    assert len(noise) == 50
 
 
 # ---- other people's code
@@ -146,7 +164,11 @@ def test_generators_and_scipy_draw_from_it():
 
 
 def test_legacy_random_state_draws_from_it():
-    assert (np.random.RandomState(generator()).random_sample(9) == np.random.Generator(generator()).random(9)).all()
+    legacy = np.random.RandomState(generator())
+    assert (legacy.random_sample(9) == np.random.Generator(generator()).random(9)).all()
+    legacy.standard_normal()
+    again = pickle.loads(pickle.dumps(legacy))
+    assert (again.standard_normal(9) == legacy.standard_normal(9)).all()
 
 
 def test_cffi():
@@ -228,20 +250,25 @@ def test_seeds_and_names_that_are_refused(arguments, kind, message):
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        (None, TypeError, "state must be a dict, not NoneType"),
-        ({"position": -1}, ValueError, r"position must be in \[0, 2\^64\), not -1"),
-        ({"position": 1 << 64}, ValueError, "position must be"),
-        ({"position": 1.5}, TypeError, "position must be an integer, not float"),
-        ({"bit_generator": "PCG64"}, ValueError, "state must be that of a BitGenerator, not {'bit_generator': 'PCG64'"),
-        ({"inc": 3}, ValueError, "state must be that of a BitGenerator"),
-        ({"seed": -1}, ValueError, "seed must be"),
+        (lambda bits: None, TypeError, "state must be a dict, not NoneType"),
+        (lambda bits: at(bits, position=-1), ValueError, r"position must be in \[0, 2\^64\), not -1"),
+        (lambda bits: at(bits, position=1 << 64), ValueError, "position must be"),
+        (lambda bits: at(bits, position=1.5), TypeError, "position must be an integer, not float"),
+        (lambda bits: at(bits, seed=-1), ValueError, "seed must be"),
+        (lambda bits: at(bits, inc=3), ValueError, "state must be that of a BitGenerator"),
+        (
+            lambda bits: np.random.PCG64(0).state,
+            ValueError,
+            "state must be that of a BitGenerator, not {'bit_generator",
+        ),
+        (lambda bits: {"bit_generator": "BitGenerator"}, ValueError, "state must be that of a BitGenerator"),
     ],
 )
 def test_states_that_are_refused(change, kind, message):
     bits = generator(11)
     before = bits.state
     with pytest.raises(kind, match=message):
-        bits.state = change if change is None else {**before, **change}
+        bits.state = change(bits)
     assert bits.state == before and int(bits.random_raw()) == pairs(11, 1)[0]
 
 
@@ -252,4 +279,4 @@ def test_steps_that_are_refused():
     for spawn in (bits.spawn, np.random.Generator(bits).spawn):
         with pytest.raises(TypeError, match=r"a stream does not spawn: winit.BitGenerator\(7, name\) of any other"):
             spawn(2)
-    assert bits.state["position"] == 0
+    assert bits.state["state"]["position"] == 0

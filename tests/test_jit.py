@@ -137,12 +137,29 @@ def test_prange_in_any_order(threads):
     assert raw(out) == raw(of(winit.normal(0.5, 2.0), 0, places.size)[places])
 
 
+@pytest.mark.parametrize(("loop", "scheme", "dtype"), ELEMENTS, ids=[row[0].__name__ for row in ELEMENTS])
+def test_the_callers_fastmath_changes_no_element(loop, scheme, dtype):
+    """With it 1 value in 5 of normal_at differed where the functions were copied in before they were compiled."""
+    out = np.empty(9999, dtype)
+    njit(fastmath=True)(loop.py_func)(out, KEY, 3, CUTS.get(dtype, CUTS["float32"]))
+    expected = winit.words(**NAMED, lo=3, hi=3 + 9999) if scheme is None else of(scheme, 3, 9999, dtype)
+    assert raw(out) == raw(expected)
+
+
 def test_no_element_is_minus_0():
     key, there = jit.key(4, "w"), 2**32 + 135070
     expected = winit.draw(winit.normal(), 2**33, seed=4, name="w", box=range(there, there + 2))
     got = np.array([jit.normal_at(key, there), jit.normal_at(key, there + 1)], np.float32)
     assert raw(got) == raw(expected)
     assert 0 in expected and not np.signbit(expected[expected == 0]).any()
+
+
+def test_no_truncated_element_is_minus_0():
+    """The integer below the middle of these cuts has a quantile of 0, taken from the left."""
+    key, cut, i = jit.key(0), jit.cut(-0.5, 0.5), 5388862
+    expected = winit.draw(winit.truncated_normal(low=-0.5, high=0.5), 2**30, seed=0, box=range(i, i + 1))
+    assert winit.words(0, "", i, i + 1)[0] >> 8 == cut[5] - 1 and raw(expected) == bytes(4)
+    assert raw(np.array([jit.truncated_normal_at(key, i, cut)], np.float32)) == raw(expected)
 
 
 def test_calls_from_python():
@@ -191,6 +208,22 @@ def test_fills_are_those_of_draw(case, lo, count, stride, offset):
     assert raw(whole) == raw(untouched)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        *(("float32", -3 * 2.0**-149, 0.0), ("float32", 1 - 3 * 2**-24, 1.0), ("float32", -(2.0**30), 0.1)),
+        *(("float64", -3 * 2.0**-1074, 0.0), ("float64", 1 - 3 * 2**-53, 1.0)),
+        ("float32", 0.1, 0.7),
+    ],
+)
+def test_ends_of_uniform_laws(dtype, low, high):
+    """Three steps of the type apart, where values would round to the upper end; and ends that are rounded first."""
+    out = np.empty(999, dtype)
+    jit.fill_uniform(out, KEY, 1, low, high)
+    assert raw(out) == raw(of(winit.uniform(low, high), 1, 999, dtype))
+    assert (out < out.dtype.type(high)).all()
+
+
 @njit(parallel=True)
 def cut_fill(out, key, lo, part):
     for piece in prange((out.size + part - 1) // part):
@@ -223,6 +256,35 @@ def test_every_fill_inside():
     assert half == of(winit.normal(), 11, 1, "float16").view(np.uint16)[0]
     assert raw(out) == raw(of(winit.truncated_normal(0.0, 2.0, -1.5, 7.0), 11, 7))
     assert raw(words) == raw(of(winit.normal(0.0, 0.5), 11, 7, "bfloat16"))
+
+
+FASTMATH = """
+import numba, numpy as np, winit
+from winit import jit
+
+@numba.njit(fastmath=True)
+def inside(out, mean, std):
+    jit.fill_normal(out, jit_key, 3, mean, std)
+    jit.fill_truncated_normal(out[: out.size // 2], jit_key, 3, cut, mean, std)
+
+jit_key, cut, out = jit.key(0), jit.cut(), np.empty(9999, np.float32)
+inside(out, 0.25, 1.5)
+for _ in range(2):
+    print((out[5000:] == winit.draw(winit.normal(0.25, 1.5), 10002, seed=0)[5003:]).all())
+    print((out[:4999] == winit.draw(winit.truncated_normal(0.25, 1.5), 5002, seed=0)[3:]).all())
+    jit.fill_normal(out, jit_key, 3, 0.25, 1.5)
+    jit.fill_truncated_normal(out[:4999], jit_key, 3, cut, 0.25, 1.5)
+try:
+    inside(out, np.nan, 1.0)
+except ValueError:
+    print("refused")
+"""
+
+
+def test_the_callers_fastmath_changes_no_fill(tmp_path):
+    """In a process of its own: what is compiled first for a caller with fastmath serves all others, and is kept."""
+    for _ in range(2):  # compiled, and from disk
+        assert run_script(tmp_path, FASTMATH) == ["True"] * 4 + ["refused"]
 
 
 def test_fills_run_side_by_side():
@@ -395,6 +457,7 @@ def test_halves_want_words(fill):
         (lambda out: jit.fill_normal(out, KEY, 0, 0.0, -1.0), "std must not be negative"),
         (lambda out: jit.fill_normal(out, KEY, 0, math.nan), "std must not be negative, and no value beyond"),
         (lambda out: jit.fill_normal(out, KEY, 0, 0.0, 1e38), "no value beyond the range of out's type"),
+        (lambda out: jit.fill_normal(out.view(np.float64), KEY, 0, 0.0, 2.2e307), "no value beyond the range"),
         (lambda out: jit.fill_normal_f16(out.view(np.uint16), KEY, 0, 0.0, 1e4), "no value beyond the range"),
         (lambda out: jit.fill_uniform(out, KEY, 0, 1.0, 1.0), "low must be below high"),
         (lambda out: jit.fill_uniform(out, KEY, 0, 1.0, 1.0 + 1e-9), "low must be below high"),
@@ -438,7 +501,88 @@ def test_a_cut_is_of_outs_type():
 
     with pytest.raises(TypingError, match=r"cut must be winit.jit.cut\(low, high, 'float64'\) for an out of float64"):
         inside(out, CUTS["float32"])
+    for cut in (None, tuple(range(7)), CUTS["float64"][:6]):
+        with pytest.raises(TypeError, match="cut must be winit.jit.cut"):
+            jit.fill_truncated_normal(out, KEY, 0, cut)
     assert (out == 0).all()
+
+
+@pytest.mark.parametrize("element", ["word_at", "uniform_at", "uniform64_at", "normal_at", "normal64_at"])
+def test_an_index_is_an_integer(element):
+    for i in (1.5, 1.0):
+        with pytest.raises(TypingError, match="i must be an integer, not float64"):
+            getattr(jit, element)(KEY, i)
+    with pytest.raises(TypingError, match="key must be that of winit.jit.key, not int64"):
+        getattr(jit, element)(5, 0)
+    for i in (np.uint8(5), np.int32(5), np.uint64(5), 5):
+        assert getattr(jit, element)(KEY, i) == getattr(jit, element)(KEY, 5)
+
+
+def test_an_elements_cut_is_of_its_type():
+    """The other type's numbers would do without an error, and give other values."""
+    with pytest.raises(
+        TypingError, match=r"cut of truncated_normal_at must be winit.jit.cut\(low, high\), not UniTuple"
+    ):
+        jit.truncated_normal_at(KEY, 0, CUTS["float64"])
+    with pytest.raises(
+        TypingError, match=r"cut of truncated_normal64_at must be winit.jit.cut\(low, high, 'float64'\)"
+    ):
+        jit.truncated_normal64_at(KEY, 0, CUTS["float32"])
+    with pytest.raises(TypingError, match="i must be an integer, not float64"):
+        jit.truncated_normal_at(KEY, 0.0, CUTS["float32"])
+
+
+@pytest.mark.parametrize("fill", [jit.fill_uniform, jit.fill_normal])
+def test_a_lo_is_an_integer(fill):
+    out = np.full(4, 7, np.float32)
+    for lo in (1.0, "1", None, True):
+        with pytest.raises(TypeError, match=f"lo must be an integer, not {type(lo).__name__}"):
+            fill(out, KEY, lo)
+    for lo in (2**63 - 3, 2**63, 2**64 - 2, 2**64, 2**70, np.uint64(2**64 - 2)):
+        with pytest.raises(ValueError, match=r"out must end at element 2\^63"):
+            fill(out, KEY, lo)
+    for key in (None, 5, (1.5, 2.5), (1, 2, 3), [1, 2]):
+        with pytest.raises(TypeError, match="key must be that of winit.jit.key, not"):
+            fill(out, key, 0)
+
+    @njit
+    def inside(out, lo):
+        fill(out, KEY, lo)
+
+    with pytest.raises(TypingError, match="lo must be an integer, not float64"):
+        inside(out, 1.0)
+    for lo in (2**63 - 3, np.uint64(2**63), np.uint64(2**64 - 2)):
+        with pytest.raises(ValueError, match=r"out must end at element 2\^63"):
+            inside(out, lo)
+    assert (out == 7).all()
+    for lo in (np.uint64(2**62), 2**63 - 4):
+        fill(out, KEY, lo)
+        assert raw(out) == raw(of(winit.normal() if fill is jit.fill_normal else winit.uniform(), int(lo), 4))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "low", "high"), [(0.0, 1e37, -1e30, 2.0), (-3e38, 5e37, 2.0, 4.0), (3e38, 5e37, -4.0, -2.0)]
+)
+def test_a_truncated_normal_reaches_as_far_as_in_draw(mean, std, low, high):
+    out = np.empty(999, np.float32)
+    jit.fill_truncated_normal(out, KEY, 0, jit.cut(low, high), mean, std)
+    assert raw(out) == raw(of(winit.truncated_normal(mean, std, low, high), 0, 999))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "low", "high"),
+    [
+        *((3e38, 5e37, 2.0, 4.0), (0.0, 1e38, 3.5, 4.0), (-3e38, 1e38, 3.5, 4.0)),
+        *((math.inf, 1.0, -2.0, 2.0), (0.0, math.inf, -2.0, 2.0), (math.nan, 1.0, -2.0, 2.0)),
+    ],
+)
+def test_a_truncated_normal_reaches_no_further(mean, std, low, high):
+    out = np.full(9, 7, np.float32)
+    with pytest.raises(ValueError, match="no value beyond the range of out's type"):
+        jit.fill_truncated_normal(out, KEY, 0, jit.cut(low, high), mean, std)
+    with pytest.raises(ValueError, match="beyond the range of float32|must be finite"):
+        of(winit.truncated_normal(mean, std, low, high), 0, 9)
+    assert (out == 7).all()
 
 
 def test_types_are_checked_inside():
@@ -446,8 +590,9 @@ def test_types_are_checked_inside():
     def inside(out):
         jit.fill_uniform(out, KEY, 0)
 
-    with pytest.raises(TypingError, match="out of fill_uniform must be a writable array of one axis of float32 or"):
-        inside(np.zeros((2, 2), np.float32))
+    for out in (np.zeros((2, 2), np.float32), np.frombuffer(bytes(16), np.float32), np.zeros(4, np.int32)):
+        with pytest.raises(TypingError, match="out of fill_uniform must be a writable array of one axis of float32 or"):
+            inside(out)
 
 
 # ---- the engine
@@ -513,6 +658,20 @@ def test_what_is_compiled_is_kept_on_disk(tmp_path):
     kept = {path.name.split("-")[0] for path in files}
     assert {"jit.normal_f32", "jit.normal_f64", "jit.fill"} <= kept
     assert not any("uniform" in name or "truncated" in name for name in kept)  # lazily, law by law
+
+
+@pytest.mark.parametrize("what", ["from winit import jit", 'winit.use_engine("numba")'])
+def test_without_the_compiler(tmp_path, what):
+    script = f"""
+import os, winit
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+try:
+    {what}
+except ImportError as error:
+    print(error)
+"""
+    said = " ".join(run_script(tmp_path, script))
+    assert "are compiled by Numba, and NUMBA_DISABLE_JIT=1 has turned its compiler off" in said
 
 
 def test_without_a_place_to_keep_it(tmp_path):

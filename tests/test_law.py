@@ -199,6 +199,20 @@ def test_add_large_and_threads():
     assert raw(out) == raw(expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_add_to_every_half(build, dtype):
+    """All 65536 words, subnormal ones too, as the formula says in NumPy's arithmetic."""
+    kind = winit.draw(winit.zeros(), 0, seed=0, dtype=dtype).dtype
+    for scale in (2.0**-20, -1.0, 1e4):
+        out = np.arange(1 << 16, dtype=np.uint16).view(kind)
+        with np.errstate(all="ignore"):
+            wide = out.astype(np.float32) + np.float32(scale) * winit.draw(winit.normal(), 1 << 16, **BEFORE)
+            expected = wide.astype(kind)
+        winit.add(out, winit.normal(), **BEFORE, scale=scale)
+        number = ~np.isnan(wide)
+        assert raw(out[number]) == raw(expected[number]) and np.isnan(out[~number]).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_keeps_what_is_not_finite(build, dtype):
     out = winit.draw(winit.zeros(), 64, seed=0, dtype=dtype)

@@ -208,6 +208,19 @@ def test_indices_of_more_than_31_bits():
     assert box[500] == w.data[-1]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(("shape", "lo"), [((1 << 61, 4), 1 << 62), ((1 << 62, 2), (1 << 63) - 9)], ids=str)
+def test_boxes_far_out(build, shape, lo, dtype):
+    """Every input is chosen, so that the values are those of normal; to the last element of the largest tensor."""
+    normal = winit.draw(winit.normal(std=0.25), shape, **KEY, dtype=dtype, box=range(lo, lo + 9))
+    scheme = winit.sparse(shape[1], 0.25)
+    w = winit.draw(scheme, shape, **KEY, dtype=dtype, box=range(lo, lo + 9))
+    assert w.tobytes() == normal.tobytes()
+    back = np.full(9, 7, dtype)[::-1]
+    winit.fill(back, scheme, **KEY, shape=shape, box=range(lo, lo + 9))
+    assert back.tobytes() == normal.tobytes()
+
+
 @pytest.mark.parametrize("build", BUILDS, ids=str)
 def test_boxes_of_units_and_inputs_with_their_own_steps(build):
     """Boxes that cut the units and the inputs, of all layouts, added to what is there."""

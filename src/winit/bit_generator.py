@@ -37,7 +37,7 @@ class BitGenerator(np.random.BitGenerator):
 
     Attributes
     ----------
-    state : dict with "bit_generator", "seed", "name" and "position", the number of the next word; may be set.
+    state : dict with "bit_generator", and "state": seed, name and position, the number of the next word. May be set.
     lock, capsule, ctypes, cffi, random_raw : as of every NumPy bit generator. A capsule serves compiled code.
 
     Raises
@@ -60,32 +60,33 @@ class BitGenerator(np.random.BitGenerator):
         key = stream_key(seed, name)
         super().__init__(np.random.SeedSequence(key))
         self._key, self._seed, self._name = key, int(seed), name
-        self._words = Words(instruction_sets()[-1], key)
+        if not hasattr(self, "_words"):  # else it is called again: generators have the address of what is there
+            self._words = Words(instruction_sets()[-1], key)
+        self._words.move(key, 0)
         self._words.serve(self.capsule)
 
     @property
     def state(self) -> dict[str, Any]:
         """The place in the stream: what it takes to go on from here."""
-        return {
-            "bit_generator": type(self).__name__,
-            "seed": self._seed,
-            "name": self._name,
-            "position": self._words.position,
-        }
+        place = {"seed": self._seed, "name": self._name, "position": self._words.position}
+        return {"bit_generator": type(self).__name__, "state": place}
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict, not {type(state).__name__}")
-        expected = {"bit_generator", "seed", "name", "position"}
-        if set(state) != expected or state["bit_generator"] != type(self).__name__:
+        # RandomState adds has_gauss and gauss, which are its own.
+        place = state.get("state")
+        named = isinstance(place, Mapping) and set(place) == {"seed", "name", "position"}
+        if state.get("bit_generator") != type(self).__name__ or not named:
             raise ValueError(f"state must be that of a {type(self).__name__}, not {dict(state)!r}")
-        position = _integer(state["position"], "position")
+        assert isinstance(place, Mapping)
+        position = _integer(place["position"], "position")
         if not 0 <= position < 1 << 64:
             raise ValueError(f"position must be in [0, 2^64), not {position}")
-        key = stream_key(state["seed"], state["name"])
+        key = stream_key(place["seed"], place["name"])
         with self.lock:
-            self._key, self._seed, self._name = key, int(state["seed"]), state["name"]
+            self._key, self._seed, self._name = key, int(place["seed"]), place["name"]
             self._words.move(key, position)
 
     def advance(self, delta: int) -> BitGenerator:

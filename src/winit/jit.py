@@ -1,7 +1,9 @@
 """The stream inside the user's own Numba code: words, elements and fills, callable in nopython mode and in prange.
 
 A key is made outside, from seed and name; inside, an element is a function of (key, index) alone, so loops may be cut
-and threaded at will. Values are those of winit.draw, to the bit.
+and threaded at will. Values are those of winit.draw, to the bit, whatever the caller's fastmath; in a floating-point
+mode other than the default (subnormals flushed to zero, another rounding) they are not. Numba keeps a caller that is
+compiled with cache=True until the caller's own file changes, with the winit that it was compiled with.
 
 >>> import numba, numpy as np, winit, winit.jit
 >>> @numba.njit(parallel=True)
@@ -17,20 +19,20 @@ True
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, SupportsIndex
 
 import numpy as np
 
 try:
     from numba import njit, types
     from numba.core.errors import TypingError
-    from numba.extending import overload
+    from numba.extending import intrinsic, overload
 except ImportError:
     raise ImportError("winit.jit needs the package numba, which is not installed: pip install 'winit[numba]'") from None
 
 from winit import laws
 from winit._kernels import jit as kernels
-from winit._kernels.jit import OPTIONS
 from winit.keys import stream_key
 
 __all__ = [
@@ -59,9 +61,7 @@ LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
 )
 REACH_F32, REACH_F64 = 6.77, 8.66  # the largest |z| of a normal
 
-# Put into its caller by LLVM, which keeps it as it was compiled, and not by Numba: a caller's fastmath must not reach
-# the stream's arithmetic.
-element = njit(forceinline=True, **OPTIONS)
+OPTIONS = kernels.OPTIONS
 
 Key = tuple[np.uint32, np.uint32]
 Cut = tuple[np.floating[Any], ...]
@@ -116,10 +116,43 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> Cut:
     return tuple(map(F32 if dtype == "float32" else F64, numbers))
 
 
-# ---- one element, a part of the loop that asks for it. A normal has its mean added, 0, which makes -0 the 0 that
-# winit.draw gives.
+# ---- one element. Each is compiled on its own, without fastmath, and copied into what calls it by LLVM, so that loops
+# over elements are vectorised as far as they can be: copies by Numba, made before types are known, would be compiled
+# with the caller's fastmath. A normal has its mean added, 0, which makes -0 the 0 that winit.draw gives.
 
+element = njit(forceinline=True, **OPTIONS)
 ZERO = F32(0.0)
+
+
+def _checked(target: Any, fits: Any, message: str) -> Any:
+    """Pass on an argument, as `target` where that is a type; what is checked is its type, when it is compiled."""
+
+    def typed(typing_context: Any, given: Any) -> Any:
+        if not fits(given):
+            raise TypingError(message.format(given))
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return context.cast(builder, arguments[0], signature.args[0], signature.return_type)
+
+        return (target or given)(given), generate
+
+    return intrinsic(typed)
+
+
+def _is_key(given: Any) -> bool:
+    return isinstance(given, types.UniTuple) and given.count == 2 and isinstance(given.dtype, types.Integer)
+
+
+def _is_cut(kind: Any) -> Any:
+    return lambda given: given == types.UniTuple(kind, 7)
+
+
+_index = _checked(types.uint64, lambda given: isinstance(given, types.Integer), "i must be an integer, not {}")
+_key = _checked(None, _is_key, "key must be that of winit.jit.key, not {}")
+_cut_f32 = _checked(None, _is_cut(types.float32), "cut of truncated_normal_at must be winit.jit.cut(low, high), not {}")
+_cut_f64 = _checked(
+    None, _is_cut(types.float64), "cut of truncated_normal64_at must be winit.jit.cut(low, high, 'float64'), not {}"
+)
 
 
 @element
@@ -151,8 +184,8 @@ def word_at(key, i):
 
     Parameters
     ----------
-    key : as of winit.jit.key. i : integer, 0 <= i < 2^64; here and below not checked, since that would cost more than
-        the word.
+    key : as of winit.jit.key.
+    i : integer, 0 <= i < 2^64; here and below only its type is checked: more would cost more than the word.
 
     Returns
     -------
@@ -162,23 +195,26 @@ def word_at(key, i):
     [1052217790, 1776054751, 678293519, 3874122687]
 
     """
-    w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(2))
-    low = w1 if U64(i) & U64(1) else w0
-    high = w3 if U64(i) & U64(1) else w2
-    return U32(high if U64(i) & U64(2) else low)
+    i = _index(i)
+    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(2))
+    low = w1 if i & U64(1) else w0
+    high = w3 if i & U64(1) else w2
+    return U32(high if i & U64(2) else low)
 
 
 @element
 def _integers_of(key, i):
     """The 53-bit integers of element i and its partner, the even one first."""
-    w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(1))
+    i = _index(i)
+    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(1))
     return kernels.pack(U64(w0), U64(w1)) >> U64(11), kernels.pack(U64(w2), U64(w3)) >> U64(11)
 
 
 @element
 def _integer_at(key, i):
+    i = _index(i)
     first, second = _integers_of(key, i)
-    return second if U64(i) & U64(1) else first
+    return second if i & U64(1) else first
 
 
 @element
@@ -214,10 +250,11 @@ def normal_at(key, i):
     True
 
     """
-    w0, w1, w2, w3 = kernels.block_of(key, 0, U64(i) >> U64(2))
-    upper = (U64(i) & U64(2)) != U64(0)
+    i = _index(i)
+    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(2))
+    upper = (i & U64(2)) != U64(0)
     z0, z1 = kernels.normal_pair(U32(w2 if upper else w0), U32(w3 if upper else w1))
-    return ZERO + (z1 if U64(i) & U64(1) else z0)
+    return ZERO + (z1 if i & U64(1) else z0)
 
 
 @element
@@ -229,9 +266,10 @@ def normal64_at(key, i):
     True
 
     """
+    i = _index(i)
     first, second = _integers_of(key, i)
     z0, z1 = kernels.normal_pair_f64(first, second)
-    return 0.0 + (z1 if U64(i) & U64(1) else z0)
+    return 0.0 + (z1 if i & U64(1) else z0)
 
 
 @element
@@ -243,7 +281,7 @@ def truncated_normal_at(key, i, cut):
     True
 
     """
-    low, high, below, above, step, threshold, _ = cut
+    low, high, below, above, step, threshold, _ = _cut_f32(cut)
     n = U32(word_at(key, i) >> U32(8))
     z = kernels.truncated_point(n, F32(low), F32(high), F32(below), F32(above), F32(step), U32(threshold), True)
     return ZERO + z
@@ -259,7 +297,7 @@ def truncated_normal64_at(key, i, cut):
     True
 
     """
-    low, high, below, above, step, threshold, _ = cut
+    low, high, below, above, step, threshold, _ = _cut_f64(cut)
     return 0.0 + kernels.truncated_point_f64(_integer_at(key, i), low, high, below, above, step, U64(threshold), True)
 
 
@@ -268,22 +306,35 @@ def truncated_normal64_at(key, i, cut):
 # would take 30 us a call.
 
 REALS, WORDS = (np.float32, np.float64), (np.uint16,)
+BEYOND = "out must end at element 2^63 or before, as the largest tensor does"
 
 
-def _check(out: Any, what: str, kinds: tuple[Any, ...]) -> None:
-    """Check an out that Python gives."""
+def _check(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:
+    """Check what Python gives."""
     if not isinstance(out, np.ndarray) or out.ndim != 1 or out.dtype not in kinds or not out.flags.writeable:
         given = type(out).__name__
         if isinstance(out, np.ndarray):
             given = f"{'one' if out.flags.writeable else 'a read-only one'} of {out.dtype} and shape {out.shape}"
         raise TypeError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {given}")
+    if not isinstance(key, tuple) or len(key) != 2 or not all(isinstance(word, SupportsIndex) for word in key):
+        raise TypeError(f"key must be that of winit.jit.key, not {key!r}")
+    if isinstance(lo, bool) or not isinstance(lo, SupportsIndex):
+        raise TypeError(f"lo must be an integer, not {type(lo).__name__}")
+    if lo.__index__() < 0:
+        raise ValueError(f"lo must not be negative, not {lo}")
+    if lo.__index__() + out.size > 1 << 63:
+        raise ValueError(BEYOND)
 
 
-def _check_type(out: Any, what: str, kinds: tuple[Any, ...]) -> None:
-    """Check the type of an out in nopython code."""
+def _check_type(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:
+    """Check types in nopython code."""
     fits = isinstance(out, types.Array) and out.ndim == 1 and out.mutable and out.aligned
     if not fits or out.dtype not in [getattr(types, kind.__name__) for kind in kinds]:
         raise TypingError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {out}")
+    if not _is_key(key):
+        raise TypingError(f"key must be that of winit.jit.key, not {key}")
+    if not isinstance(lo, types.Integer):
+        raise TypingError(f"lo must be an integer, not {lo}")
 
 
 def _names(kinds: tuple[Any, ...]) -> str:
@@ -301,6 +352,8 @@ def _filler(law: str, double: bool, rounding: Any, near: bool = False) -> Any:
     def fill(out, key, lo, p):
         if lo < 0:
             raise ValueError("lo must not be negative")
+        if U64(lo) > U64(1 << 63) - U64(out.size):
+            raise ValueError(BEYOND)
         first, done = U64(lo), 0
         scratch, buffer = np.empty(2 * BLOCKS, U64), np.empty(per * BLOCKS, kind)
         while done < out.size:
@@ -378,7 +431,12 @@ def _normal(out, key, lo, mean=0.0, std=1.0):
 
 
 def _truncated_normal(out, key, lo, cut, mean=0.0, std=1.0):
-    p = _scaled(mean, std, min(max(-cut[0], cut[1]), 40.0), _largest(out))
+    low, high, largest = F64(cut[0]), F64(cut[1]), _largest(out)
+    tail = 34.7 if out.itemsize == 4 else 75.0  # as in winit.laws.TruncatedNormal
+    reach = min(math.sqrt(max(low, -high, 0.0) ** 2 + tail), max(abs(low), abs(high)))
+    within = max(abs(mean + std * low), abs(mean + std * high)) <= largest  # cuts on one side bring values near to 0
+    p = _scaled(0.0 if within else mean, std, reach, largest)
+    p[0] = mean
     for j in range(7):
         p[2 + j] = cut[j]
     if cut[6] != 0:
@@ -407,12 +465,13 @@ def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: flo
     ----------
     out : array of one axis, float32 or float64, any stride.
     key : as of winit.jit.key.
-    lo : integer, 0 <= lo.
+    lo : integer, 0 <= lo, lo + out.size <= 2^63.
     low, high : float, low < high as rounded to out's type, and the span within its range.
 
     Raises
     ------
-    TypeError, numba.TypingError in nopython code : another out. ValueError : lo negative, another range.
+    TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer.
+    ValueError : lo out of its range, another range.
 
     >>> import winit
     >>> out = np.empty(3)
@@ -421,13 +480,13 @@ def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: flo
     True
 
     """
-    _check(out, "fill_uniform", REALS)
+    _check(out, "fill_uniform", REALS, key, lo)
     uniform_loop(out, key, lo, float(low), float(high))
 
 
 @overload(fill_uniform, jit_options=OPTIONS)
 def _uniform_inside(out, key, lo, low=0.0, high=1.0):
-    _check_type(out, "fill_uniform", REALS)
+    _check_type(out, "fill_uniform", REALS, key, lo)
     return _uniform
 
 
@@ -438,13 +497,13 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
     ----------
     out : array of one axis, float32 or float64, any stride. For half types: fill_normal_f16, fill_normal_bf16.
     key : as of winit.jit.key.
-    lo : integer, 0 <= lo.
+    lo : integer, 0 <= lo, lo + out.size <= 2^63.
     mean, std : float, 0 <= std.
 
     Raises
     ------
-    TypeError, numba.TypingError in nopython code : another out.
-    ValueError : lo or std negative, values beyond the range of out's type.
+    TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer.
+    ValueError : lo out of its range, std negative, values beyond the range of out's type.
 
     >>> import winit
     >>> out = np.empty(3, np.float32)
@@ -453,13 +512,13 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
     True
 
     """
-    _check(out, "fill_normal", REALS)
+    _check(out, "fill_normal", REALS, key, lo)
     normal_loop(out, key, lo, float(mean), float(std))
 
 
 @overload(fill_normal, jit_options=OPTIONS)
 def _normal_inside(out, key, lo, mean=0.0, std=1.0):
-    _check_type(out, "fill_normal", REALS)
+    _check_type(out, "fill_normal", REALS, key, lo)
     return _normal
 
 
@@ -482,15 +541,15 @@ def fill_truncated_normal(out: np.ndarray, key: Key, lo: int, cut: Cut, mean: fl
     True
 
     """
-    _check(out, "fill_truncated_normal", REALS)
-    if len(cut) != 7 or cut[0].dtype != out.dtype:
+    _check(out, "fill_truncated_normal", REALS, key, lo)
+    if not isinstance(cut, tuple) or len(cut) != 7 or any(type(number) is not out.dtype.type for number in cut):
         raise TypeError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut!r}")
     truncated_normal_loop(out, key, lo, cut, float(mean), float(std))
 
 
 @overload(fill_truncated_normal, jit_options=OPTIONS)
 def _truncated_normal_inside(out, key, lo, cut, mean=0.0, std=1.0):
-    _check_type(out, "fill_truncated_normal", REALS)
+    _check_type(out, "fill_truncated_normal", REALS, key, lo)
     if cut != types.UniTuple(out.dtype, 7):
         raise TypingError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut}")
     return _truncated_normal
@@ -515,13 +574,13 @@ def fill_normal_f16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: 
     True
 
     """
-    _check(out, "fill_normal_f16", WORDS)
+    _check(out, "fill_normal_f16", WORDS, key, lo)
     f16_loop(out, key, lo, float(mean), float(std))
 
 
 @overload(fill_normal_f16, jit_options=OPTIONS)
 def _f16_inside(out, key, lo, mean=0.0, std=1.0):
-    _check_type(out, "fill_normal_f16", WORDS)
+    _check_type(out, "fill_normal_f16", WORDS, key, lo)
     return _half_f16
 
 
@@ -544,13 +603,13 @@ def fill_normal_bf16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std:
     True
 
     """
-    _check(out, "fill_normal_bf16", WORDS)
+    _check(out, "fill_normal_bf16", WORDS, key, lo)
     bf16_loop(out, key, lo, float(mean), float(std))
 
 
 @overload(fill_normal_bf16, jit_options=OPTIONS)
 def _bf16_inside(out, key, lo, mean=0.0, std=1.0):
-    _check_type(out, "fill_normal_bf16", WORDS)
+    _check_type(out, "fill_normal_bf16", WORDS, key, lo)
     return _half_bf16
 
 
@@ -574,6 +633,8 @@ def _with(double: bool, raw: bool) -> Any:
     def fill(out, fn, key, lo, raw=False):
         if lo < 0:
             raise ValueError("lo must not be negative")
+        if U64(lo) > U64(1 << 63) - U64(out.size):
+            raise ValueError(BEYOND)
         first, done = U64(lo), 0
         words = np.empty(2 * BLOCKS, U64)
         numbers = words.view(kind)
@@ -603,14 +664,15 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     out : array of one axis, float32 or float64, any stride.
     fn : compiled function of one number that returns one: an inverse distribution function, for one.
     key : as of winit.jit.key.
-    lo : integer, 0 <= lo.
+    lo : integer, 0 <= lo, lo + out.size <= 2^63.
     raw : bool, in nopython code a literal. True: fn takes the word w itself (uint32), or the upper 53 of an element's
         64 bits (uint64) where out is float64.
 
     Raises
     ------
-    TypeError, numba.TypingError in nopython code : another out, a raw that is not a bool.
-    numba.TypingError : an fn that cannot be compiled. ValueError : lo negative.
+    TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer, a raw that is not
+        a bool.
+    numba.TypingError : an fn that cannot be compiled. ValueError : lo out of its range.
 
     >>> import math
     >>> @njit
@@ -622,7 +684,7 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     True
 
     """
-    _check(out, "fill_with", REALS)
+    _check(out, "fill_with", REALS, key, lo)
     if not isinstance(raw, bool):
         raise TypeError(f"raw must be True or False, not {raw!r}")
     (with_raw_loop if raw else with_uniform_loop)(out, fn, key, lo)
@@ -630,7 +692,7 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
 
 @overload(fill_with, prefer_literal=True, jit_options=OPTIONS)
 def _with_inside(out, fn, key, lo, raw=False):
-    _check_type(out, "fill_with", REALS)
+    _check_type(out, "fill_with", REALS, key, lo)
     given = getattr(raw, "literal_value", getattr(raw, "value", raw))
     if not isinstance(given, bool):
         raise TypingError("raw of fill_with must be True or False, written where it is called")

@@ -25,13 +25,18 @@ import numpy as np
 
 try:
     from llvmlite import ir
-    from numba import carray, cfunc, njit, types
+    from numba import carray, cfunc, config, njit, types
     from numba.core import cgutils
     from numba.extending import intrinsic
 except ImportError:
     raise ImportError(
         "engine 'numba' needs the package numba, which is not installed: pip install 'winit[numba]'"
     ) from None
+
+if config.DISABLE_JIT:
+    raise ImportError(
+        "engine 'numba' and winit.jit are compiled by Numba, and NUMBA_DISABLE_JIT=1 has turned its compiler off"
+    )
 
 from winit._kernels import LAWS, default_float_mode, reference
 from winit._kernels import coefficients as C  # noqa: N812
@@ -721,6 +726,7 @@ class Fill:
 # ---- g) Sparse
 
 AT_ONCE = 256  # connections whose values are made in one loop
+FEW = 32  # inputs of a unit that are looked through for each other; of more, each of all that there are has a flag
 
 
 @compiled
@@ -745,6 +751,16 @@ def normals_at(k0, k1, flat, p, v):
 @compiled
 def pick(words, inputs, found, taken):
     """Choose inputs by Floyd's method, one word each; `taken` is a row of zeros, and one again afterwards."""
+    if found.size <= FEW:
+        for i in range(found.size):
+            j = inputs - found.size + i
+            t = I64(U64(words[i]) * U64(j + 1) >> HALF)
+            for q in range(i):
+                if found[q] == t:
+                    t = j
+                    break
+            found[i] = t
+        return
     for i in range(found.size):
         j = inputs - found.size + i
         t = I64(U64(words[i]) * U64(j + 1) >> HALF)
@@ -775,16 +791,17 @@ def scatter(v, to, dtype, adding, scale):
 
 
 @compiled
-def connect(k0, k1, p, dtype, v, axes, keep, first, last, lo, hi, address, adding, scale):
-    """Write the connections of units first..last that fall on positions lo..hi of the destination.
+def connect(k0, k1, p, dtype, v, axes, keep, first, last, lo, count, address, adding, scale):
+    """Write the connections of units first..last that fall on positions lo, ..., lo + count - 1 of the destination.
 
     axes: a row for each of the tensor's: whether of units, extent, step of the flat index; and of the destination,
-    where in the axis it begins, extent, step of the position, stride.
+    where in the axis it begins, extent, step of the position, stride. Address and strides are modulo 2^64, as sums are.
     """
     inputs = I64(1)
     for axis in range(axes.shape[0]):
         inputs *= I64(1) if axes[axis, 0] else axes[axis, 1]
-    found, taken, words = np.empty(keep, np.int64), np.zeros(inputs, np.bool_), np.empty(keep, U32)
+    found, words = np.empty(keep, np.int64), np.empty(keep, U32)
+    taken = np.zeros(inputs if keep > FEW else 0, np.bool_)
     flat, to, held = np.empty(AT_ONCE, U64), np.empty(AT_ONCE, np.int64), 0
     for unit in range(first, last):
         rest, inside = I64(unit), True
@@ -814,7 +831,7 @@ def connect(k0, k1, p, dtype, v, axes, keep, first, last, lo, hi, address, addin
                     inside = inside and 0 <= index < axes[axis, 4]
                     place += index * axes[axis, 5]
                     where += index * axes[axis, 6]
-            if inside and lo <= place < hi:
+            if inside and 0 <= place - lo < count:
                 flat[held], to[held] = at, where
                 held += 1
                 if held == AT_ONCE:
@@ -828,7 +845,8 @@ def connect(k0, k1, p, dtype, v, axes, keep, first, last, lo, hi, address, addin
 @compiled
 def connected(k0, k1, p, inputs, keep, first, last, unit_step, input_step, places, v):
     """Write the inputs of units first..last, ascending, and the values there."""
-    found, taken, words = np.empty(keep, np.int64), np.zeros(inputs, np.bool_), np.empty(keep, U32)
+    found, words = np.empty(keep, np.int64), np.empty(keep, U32)
+    taken = np.zeros(inputs if keep > FEW else 0, np.bool_)
     flat, done = np.empty(keep, U64), 0
     for unit in range(first, last):
         words_range(k0, k1, U32(1), U64(unit) * U64(keep), words)
@@ -859,8 +877,8 @@ class Sparse(reference.Sparse):
         else:
             shift = self.begin or 0
             (stride,) = dest.strides
-            box = [(0, extent, step, step * stride) for extent, step in zip(self.shape, steps, strict=True)]
-            address -= shift * stride
+            box = [(0, extent, step, _wrapped(step * stride)) for extent, step in zip(self.shape, steps, strict=True)]
+            address = _wrapped(address - shift * stride)
         rows = [
             (axis in self.axes[0], extent, step, *part)
             for axis, (extent, step, part) in enumerate(zip(self.shape, steps, box, strict=True))
@@ -878,7 +896,7 @@ class Sparse(reference.Sparse):
                 units.start,
                 units.stop,
                 shift + lo,
-                shift + hi,
+                hi - lo,
                 address,
                 self.scale is not None,
                 float(self.scale or 0.0),
@@ -892,6 +910,11 @@ class Sparse(reference.Sparse):
             connected(
                 *key, np.array(self.params, F64), count, self.keep, first, last, unit_step, input_step, inputs, to
             )
+
+
+def _wrapped(x: int) -> int:
+    """The int64 that is x modulo 2^64."""
+    return (x + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

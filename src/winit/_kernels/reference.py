@@ -548,11 +548,14 @@ class Sparse:
             ):
                 for axis, part in zip(axes, np.unravel_index(index.ravel(), extents) if extents else (), strict=True):
                     where[axis] = part
-            flat = np.ravel_multi_index(where, self.shape)
+            flat, step = np.zeros(picks.size, U64), 1  # NumPy's ravel_multi_index refuses shapes of 2^60 elements
+            for part, extent in zip(where[::-1], self.shape[::-1], strict=True):
+                flat += part.astype(U64) * U64(step % (1 << 64))
+                step *= extent
             if isinstance(self.begin, tuple):
                 local = [part - first for part, first in zip(where, self.begin, strict=True)]
             else:
-                local = [flat - self.begin]
+                local = [flat.astype(np.int64) - (self.begin or 0)]
             inside = np.ones(flat.shape, bool)
             for part, extent in zip(local, dest.shape, strict=True):
                 inside &= (part >= 0) & (part < extent)

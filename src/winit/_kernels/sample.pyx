@@ -278,7 +278,7 @@ cdef class Sparse:
             saved = winit_default_float_mode()
             if not self.spec.adding:
                 self.clear.run_nogil(lo, hi)
-            failed = winit_sparse_write(&self.spec, self.first + lo, self.first + hi)
+            failed = winit_sparse_write(&self.spec, self.first + lo, hi - lo)
             winit_restore_float_mode(saved)
         if failed:
             raise MemoryError("no memory for the inputs of a unit")

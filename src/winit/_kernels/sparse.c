@@ -152,14 +152,14 @@ static void flush(const winit_sparse *s, batch *b)
 
 /* ---- b) walk ---------------------------------------------------------------------------------------------------- */
 
-int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t hi)
+int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t count)
 {
     int64_t at[WINIT_MAX_AXES], from[WINIT_MAX_AXES], to[WINIT_MAX_AXES];
     int units[WINIT_MAX_AXES], ins[WINIT_MAX_AXES], unit_axes = 0, in_axes = 0;
     room r;
     batch b;
     b.count = 0;
-    if (lo >= hi || s->keep == 0) return 0;
+    if (count <= 0 || s->keep == 0) return 0;
     for (int axis = 0; axis < s->axes; axis++) {
         if (s->size[axis] == 0) return 0;
         from[axis] = s->begin[axis];
@@ -172,7 +172,7 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t hi)
     }
     if (unit_axes > 0 && units[0] == 0) { /* units that the positions reach */
         from[0] = s->begin[0] + lo / s->position[0];
-        to[0] = s->begin[0] + (hi - 1) / s->position[0] + 1;
+        to[0] = s->begin[0] + (lo + (count - 1)) / s->position[0] + 1;
     }
     if (make_room(s, &r) != 0) return -1;
     for (int q = 0; q < unit_axes; q++) at[units[q]] = from[units[q]];
@@ -211,7 +211,7 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t hi)
                 place += local * s->position[axis];
                 address += (ptrdiff_t)local * s->stride[axis];
             }
-            if (!inside || place < lo || place >= hi) continue;
+            if (!inside || place < lo || place - lo >= count) continue;
             b.flat[b.count] = (uint64_t)element;
             b.to[b.count] = s->dest + address;
             if (++b.count == WINIT_SCATTER) flush(s, &b);

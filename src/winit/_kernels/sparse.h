@@ -32,9 +32,9 @@ typedef struct {
     char *dest; /* the box's first element */
 } winit_sparse;
 
-/* Write the connections whose positions in the box, in row-major order, are lo..hi; the others are left as they are.
- * 0, or -1 without memory. */
-int winit_sparse_write(const winit_sparse *, int64_t lo, int64_t hi);
+/* Write the connections at `count` positions of the box, in row-major order, from lo on (lo + count may be 2^63); the
+ * others are left as they are. 0, or -1 without memory. */
+int winit_sparse_write(const winit_sparse *, int64_t lo, int64_t count);
 
 /* The inputs of units [first, last), keep each, ascending, in 64 bits where `wide` and else in 32, and the values there. Element flat index of unit u's input i:
  * unit_step u + input_step i. Of float32 and float64. */
