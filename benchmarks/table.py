@@ -19,18 +19,23 @@ def seconds_of(entry):
 def rows(run):
     groups = {}
     for entry in run["benchmarks"]:
-        groups.setdefault(entry["group"], {})[entry["extra_info"]["library"]] = entry
+        info = entry["extra_info"]
+        group = groups.setdefault(entry["group"], {})
+        group[info["library"]] = entry
+        for peer, seconds in info.get("peers", {}).items():  # timed in turn with the entry
+            group[peer] = {"extra_info": {}, "stats": {"median": seconds * info["elements"]}}
     for group, entries in groups.items():
         if set(entries) == {"peak"}:
             continue
         ours = entries.pop("winit", None) or entries.pop("winit-avx2", None) or entries.pop("winit-baseline")
         name = ours["extra_info"]["library"]
-        for extra in [library for library in entries if library.startswith("winit-") and library != "winit-1-thread"]:
+        extras = [library for library in entries if library.startswith("winit-") and library != "winit-1-thread"]
+        for extra in extras:
             yield group, extra, entries.pop(extra), ours, name
         unknown = set(entries) - LIBRARIES
         if unknown:
             raise SystemExit(f"{group}: unknown libraries {sorted(unknown)}")
-        if not entries:
+        if not entries and not extras:
             yield group, None, None, ours, name
         for library, entry in entries.items():
             yield group, library, entry, ours, name
@@ -60,14 +65,15 @@ def main(path):
                 return f"{seconds * 1e9:.0f} ns"
             if seconds < 1e-3:
                 return f"{seconds * 1e6:.1f} µs"
-            return f"{elements / seconds / 1e9:.2f} G/s" if elements >= 1 << 20 else f"{seconds * 1e3:.1f} ms"
+            if elements < 1 << 20:
+                return f"{seconds * 1e3:.1f} ms"
+            rate = elements / seconds
+            return f"{rate / 1e9:.2f} G/s" if rate >= 1e7 else f"{rate / 1e6:.1f} M/s"
 
         if entry is None:
             print(f"| {label} | | | {shown(mine)} | |")
         else:
             theirs = seconds_of(entry)
-            if entry["extra_info"].get("elements") != info.get("elements"):
-                theirs *= info["elements"] / entry["extra_info"]["elements"]
             print(f"| {label} | {library} | {shown(theirs, share=False)} | {shown(mine)} | {theirs / mine:.2f}x |")
 
 

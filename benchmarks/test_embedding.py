@@ -1,45 +1,64 @@
 """What do the engines cost beside each other, and what does each road into other people's code cost a call?"""
 
 import importlib.util
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import winit
+from conftest import installed
 
 LAWS = {"normal": winit.normal(), "uniform": winit.uniform(), "truncated_normal": winit.truncated_normal()}
-ROUNDS = {"rounds": 7, "warmup_rounds": 2, "iterations": 1}
 CALLS = 1000  # of a compiled loop
 
 
-@pytest.mark.parametrize("library", ["winit", "winit-numba", "winit-reference", "numpy"])
+def with_times(benchmark, ours, elements, peers):
+    """Benchmark a call, and between its rounds time the peers, (call, elements) by name: in seconds an element."""
+    times = {name: [] for name in peers}
+
+    def others():
+        for name, (call, size) in peers.items():
+            start = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - start) / size)
+
+    benchmark.pedantic(ours, setup=others, rounds=31, warmup_rounds=2, iterations=1)
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    benchmark.extra_info.update(elements=elements, library="winit", peers=medians)
+
+
+def engine_fill(name, law, out):
+    def fill():
+        with winit.use_engine(name):
+            winit.fill(out, LAWS[law], seed=0, threads=1)
+
+    fill()  # what is compiled when first used
+    return fill
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 @pytest.mark.parametrize("law", LAWS)
-def test_engines(benchmark, arrays, law, dtype, library):
-    """winit is the compiled engine, winit-reference the one in plain NumPy, numpy its own generator."""
+def test_engines(benchmark, arrays, law, dtype):
+    """The compiled engine, and in turn with it the others and NumPy's own generator."""
+    words = arrays(dtype)[: 1 << 22]
+    out = words
+    if words.dtype == np.uint16:
+        out = words.view(np.float16 if dtype == "float16" else pytest.importorskip("ml_dtypes").bfloat16)
+    peers = {"winit-numba": (engine_fill("numba", law, out), out.size)} if installed("numba") else {}
+    if dtype in ("float32", "float64"):
+        part = out[: 1 << 15]
+        peers["winit-reference"] = engine_fill("reference", law, part), part.size
+        if law != "truncated_normal":
+            generator = np.random.default_rng(0)
+            draw = generator.standard_normal if law == "normal" else generator.random
+            peers["numpy"] = (lambda: draw(out=out, dtype=dtype)), out.size
     benchmark.group = f"{law} {dtype}, one thread, by engine"
-    out = arrays(dtype)[: 1 << 22]
-    benchmark.extra_info.update(elements=out.size, library=library)
-    if library == "numpy":
-        if law == "truncated_normal" or dtype not in ("float32", "float64"):
-            pytest.skip("NumPy has no such generator")
-        generator = np.random.default_rng(0)
-        draw = generator.standard_normal if law == "normal" else generator.random
-        benchmark.pedantic(lambda: draw(out=out, dtype=dtype), **ROUNDS)
-        return
-    if out.dtype == np.uint16:
-        out = out.view(np.float16 if dtype == "float16" else pytest.importorskip("ml_dtypes").bfloat16)
-    engine = {"winit": "cython"}.get(library, library.removeprefix("winit-"))
-    if engine == "reference":
-        out = out[: 1 << 18]
-        benchmark.extra_info.update(elements=out.size)
-    if engine == "numba":
-        pytest.importorskip("numba")
-    with winit.use_engine(engine):
-        benchmark.pedantic(lambda: winit.fill(out, LAWS[law], seed=0, threads=1), **ROUNDS)
+    with_times(benchmark, engine_fill("cython", law, out), out.size, peers)
 
 
 @pytest.fixture(scope="session")
@@ -114,15 +133,27 @@ def road(name, loops):
     return lambda: fill_normal(key, 0, 16, address, 0.0, 1.0), 1
 
 
-ROADS = ("winit", "winit-add", "winit-memoryview", "winit-dlpack", "winit-words", "winit-numba", "winit-jit")
+ROADS = ("winit-add", "winit-memoryview", "winit-dlpack", "winit-words", "winit-numba", "winit-jit")
 ROADS += ("winit-jit-inside", "winit-cython", "winit-ctypes", "winit-generator", "numpy")
 
 
-@pytest.mark.parametrize("library", ROADS)
-def test_roads(benchmark, loops, library):
+def test_roads(benchmark, loops):
+    """winit.fill, and in turn with it every other road; loops of many calls."""
     import winit.stream  # noqa: F401
 
+    def loop(name):
+        call, calls = road(name, loops)
+        repeats = max(1, 200 // calls)
+
+        def run():
+            for _ in range(repeats):
+                call()
+
+        run()
+        return run, repeats * calls
+
+    ours, calls = loop("winit")
+    peers = {name: loop(name) for name in ROADS if installed("numba") or not ("numba" in name or "jit" in name)}
     benchmark.group = "normal float32, 16 elements, one call of each road"
-    call, calls = road(library, loops)
-    benchmark.extra_info.update(elements=16, library=library, calls=calls)
-    benchmark(call)
+    with_times(benchmark, ours, 16, {name: (run, 16 * count) for name, (run, count) in peers.items()})
+    benchmark.extra_info.update(calls=calls)

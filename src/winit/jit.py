@@ -20,7 +20,7 @@ True
 from __future__ import annotations
 
 import math
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 
@@ -316,13 +316,15 @@ def _check(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> No
         if isinstance(out, np.ndarray):
             given = f"{'one' if out.flags.writeable else 'a read-only one'} of {out.dtype} and shape {out.shape}"
         raise TypeError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {given}")
-    if not isinstance(key, tuple) or len(key) != 2 or not all(isinstance(word, SupportsIndex) for word in key):
+    # isinstance(x, SupportsIndex) takes 4 us
+    if type(key) is not tuple or len(key) != 2 or not (hasattr(key[0], "__index__") and hasattr(key[1], "__index__")):
         raise TypeError(f"key must be that of winit.jit.key, not {key!r}")
-    if isinstance(lo, bool) or not isinstance(lo, SupportsIndex):
+    if isinstance(lo, bool) or not hasattr(lo, "__index__"):
         raise TypeError(f"lo must be an integer, not {type(lo).__name__}")
-    if lo.__index__() < 0:
+    first = lo.__index__()
+    if first < 0:
         raise ValueError(f"lo must not be negative, not {lo}")
-    if lo.__index__() + out.size > 1 << 63:
+    if first + out.size > 1 << 63:
         raise ValueError(BEYOND)
 
 
