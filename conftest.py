@@ -17,6 +17,14 @@ def pytest_configure(config):
         winit.use_engine(config.getoption("--engine"))
 
 
+def pytest_collection_modifyitems(config, items):
+    """With --engine, leave out what chooses its engines itself."""
+    if config.getoption("--engine") is not None:
+        chosen = {item for item in items if {"build", "compiled"} & set(getattr(item, "fixturenames", ()))}
+        items[:] = [item for item in items if item not in chosen]
+        config.hook.pytest_deselected(items=list(chosen))
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(request, tmp_path, monkeypatch):
     if request.node.path.suffix == ".md":
