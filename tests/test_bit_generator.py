@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from numba import njit
 from scipy import stats
 
 import winit
@@ -172,6 +171,7 @@ def test_legacy_random_state_draws_from_it():
 
 
 def test_cffi():
+    pytest.importorskip("cffi")
     bits = generator()
     interface = bits.cffi
     assert [interface.next_uint64(interface.state) for _ in range(5)] == pairs(0, 5)
@@ -179,6 +179,7 @@ def test_cffi():
 
 
 def test_ctypes_interface_inside_numba():
+    njit = pytest.importorskip("numba").njit
     bits = generator()
     next_double, state = bits.ctypes.next_double, bits.ctypes.state_address
 
