@@ -1,6 +1,7 @@
 """What do the engines cost beside each other, and what does each road into other people's code cost a call?"""
 
 import importlib.util
+import os
 import statistics
 import subprocess
 import sys
@@ -69,7 +70,8 @@ def loops(tmp_path_factory):
     source = place / "loops.pyx"
     source.write_text(Path(__file__).with_name("loops.pyx").read_text())
     command = [sys.executable, "-m", "Cython.Build.Cythonize", "-q", "-i", "-3", str(source)]
-    subprocess.run(command, check=True, cwd=place)
+    flags = f"-O3 -ffp-contract=off -I{winit.get_include()}"
+    subprocess.run(command, check=True, cwd=place, env={**os.environ, "CFLAGS": flags})
     (library,) = place.glob("loops.*.so")
     spec = importlib.util.spec_from_file_location("loops", library)
     module = importlib.util.module_from_spec(spec)
@@ -122,6 +124,8 @@ def road(name, loops):
     key = winit.stream.key(0, "w")
     if name == "winit-cython":
         return lambda: loops.calls(out, key, CALLS), CALLS
+    if name == "winit-header":
+        return lambda: loops.header_calls(out, 0, b"w", CALLS), CALLS
     import ctypes
 
     signature = b"void (uint64_t, uint64_t, uint64_t, float *, double, double)"
@@ -134,7 +138,7 @@ def road(name, loops):
 
 
 ROADS = ("winit-add", "winit-memoryview", "winit-dlpack", "winit-words", "winit-numba", "winit-jit")
-ROADS += ("winit-jit-inside", "winit-cython", "winit-ctypes", "winit-generator", "numpy")
+ROADS += ("winit-jit-inside", "winit-cython", "winit-header", "winit-ctypes", "winit-generator", "numpy")
 
 
 def test_roads(benchmark, loops):

@@ -43,7 +43,8 @@ def test_orthogonal(benchmark, n, library, size):
 
 
 @pytest.mark.parametrize("library", ["winit", "torch"])
-def test_sparse(benchmark, library, size):
+@pytest.mark.parametrize("scheme", [winit.sparse(k=10), winit.sparse_columns(0.9)], ids=["sparse", "sparse_columns"])
+def test_sparse(benchmark, scheme, library, size):
     if library == "torch":
         torch = pytest.importorskip("torch")
         tensor = torch.empty(size, size)
@@ -51,30 +52,18 @@ def test_sparse(benchmark, library, size):
         def call():
             torch.nn.init.sparse_(tensor, 0.9)
     else:
-        out, scheme = np.empty((size, size), np.float32), winit.sparse(k=10)
+        out = np.empty((size, size), np.float32)
 
         def call():
             winit.fill(out, scheme, seed=0, threads=THREADS)
 
-    group = f"sparse(k=10) float32 {size}x{size}; torch: sparse_(0.9)"
-    timed(benchmark, call, group, library, size * size, 20 if library == "winit" else 3)
-
-
-@pytest.mark.parametrize("library", ["winit", "torch"])
-def test_sparse_columns(benchmark, library, size):
-    if library == "torch":
-        torch = pytest.importorskip("torch")
-        tensor = torch.empty(size, size)
-
-        def call():
-            torch.nn.init.sparse_(tensor, 0.9)
-    else:
-        out, scheme = np.empty((size, size), np.float32), winit.sparse_columns(0.9)
-
-        def call():
-            winit.fill(out, scheme, seed=0, threads=THREADS)
-
-    timed(benchmark, call, f"sparse_columns(0.9) float32 {size}x{size}", library, size * size, 3)
+    few = scheme == winit.sparse(k=10)
+    group = (
+        f"sparse(k=10) float32 {size}x{size}; torch: sparse_(0.9)"
+        if few
+        else f"sparse_columns(0.9) float32 {size}x{size}"
+    )
+    timed(benchmark, call, group, library, size * size, 20 if few and library == "winit" else 3)
 
 
 @pytest.mark.parametrize("library", ["winit", "scipy"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 
+import llvmlite.binding
 import numba
 import numpy as np
 import pytest
@@ -576,8 +577,7 @@ PRODUCTS = {  # products of reals in a transform at least, once for each loop th
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_hot_loops_are_vectors(name):
     """Ten rounds of Philox, 18 products of which are left to the loop, and the law's transform over whole vectors."""
-    features = __import__("llvmlite.binding").binding.get_host_cpu_features()
-    if not features["avx2"]:
+    if not llvmlite.binding.get_host_cpu_features()["avx2"]:
         pytest.skip("this processor has no vectors of 256 bits")
     function = njit(kernels.VALUES_TYPE, error_model="numpy")(kernels.VALUES[name].py_func)
     (assembly,) = function.inspect_asm().values()

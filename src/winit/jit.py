@@ -54,7 +54,7 @@ __all__ = [
     "word_at",
 ]
 
-F32, F64, I64, U16, U32, U64 = np.float32, np.float64, np.int64, np.uint16, np.uint32, np.uint64
+F32, F64, I64, U32, U64 = np.float32, np.float64, np.int64, np.uint32, np.uint64
 BLOCKS = 512  # of the stream, between transform and destination: their words and values stay in the first-level cache
 LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
     laws.LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
@@ -196,7 +196,7 @@ def word_at(key, i):
 
     """
     i = _index(i)
-    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(2))
+    w0, w1, w2, w3 = kernels.block_of(_key(key), i >> U64(2))
     low = w1 if i & U64(1) else w0
     high = w3 if i & U64(1) else w2
     return U32(high if i & U64(2) else low)
@@ -206,7 +206,7 @@ def word_at(key, i):
 def _integers_of(key, i):
     """The 53-bit integers of element i and its partner, the even one first."""
     i = _index(i)
-    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(1))
+    w0, w1, w2, w3 = kernels.block_of(_key(key), i >> U64(1))
     return kernels.pack(U64(w0), U64(w1)) >> U64(11), kernels.pack(U64(w2), U64(w3)) >> U64(11)
 
 
@@ -251,7 +251,7 @@ def normal_at(key, i):
 
     """
     i = _index(i)
-    w0, w1, w2, w3 = kernels.block_of(_key(key), 0, i >> U64(2))
+    w0, w1, w2, w3 = kernels.block_of(_key(key), i >> U64(2))
     upper = (i & U64(2)) != U64(0)
     z0, z1 = kernels.normal_pair(U32(w2 if upper else w0), U32(w3 if upper else w1))
     return ZERO + (z1 if i & U64(1) else z0)
@@ -674,7 +674,8 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     ------
     TypeError, numba.TypingError in nopython code : another out, another key, a lo that is no integer, a raw that is not
         a bool.
-    numba.TypingError : an fn that cannot be compiled. ValueError : lo out of its range.
+    numba.TypingError : an fn that cannot be compiled. ValueError : lo out of its range. What fn raises, with the
+        elements before it written.
 
     >>> import math
     >>> @njit

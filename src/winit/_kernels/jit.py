@@ -126,9 +126,9 @@ philox = _philox()
 
 
 @point
-def block_of(key, tag, block):
-    """The four words of block number `block` of a stream."""
-    w0, w1, w2, w3 = philox(key[0], key[1], block & LOW, block >> HALF, U64(tag), U64(0))
+def block_of(key, block):
+    """The four words of block number `block` of a key's values."""
+    w0, w1, w2, w3 = philox(key[0], key[1], block & LOW, block >> HALF, U64(0), U64(0))
     return U32(w0), U32(w1), U32(w2), U32(w3)
 
 
@@ -528,17 +528,16 @@ def call_values(typing_context: Any, address: Any, *arguments: Any) -> Any:
 
 
 @point
-def round_bf16(x):
-    u = bits_f32(x)
-    near = U32(U32(u + U32(0x7FFF)) + (u >> U32(16) & U32(1))) >> U32(16)
-    quiet = u >> U32(16) | U32(0x40)
-    return U16(quiet if U32(u & U32(0x7FFFFFFF)) > U32(0x7F800000) else near)
-
-
-@point
 def round_finite_bf16(x):
     u = bits_f32(x)
     return U16(U32(U32(u + U32(0x7FFF)) + (u >> U32(16) & U32(1))) >> U32(16))
+
+
+@point
+def round_bf16(x):
+    u = bits_f32(x)
+    quiet = U16(u >> U32(16) | U32(0x40))
+    return quiet if U32(u & U32(0x7FFFFFFF)) > U32(0x7F800000) else round_finite_bf16(x)
 
 
 @point
