@@ -45,7 +45,7 @@ class BuildExtensions(build_ext):
 
 ISAS = ("plain", "avx2", "avx512")
 INCLUDE = "src/winit/include"
-HEADERS = sorted(str(header) for directory in (KERNELS, INCLUDE) for header in pathlib.Path(directory).glob("*.h"))
+HEADERS = sorted(str(header) for directory in (KERNELS, INCLUDE) for header in pathlib.Path(directory).rglob("*.h"))
 
 
 def extension(name, sources):

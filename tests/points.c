@@ -1,8 +1,8 @@
 /* The point functions of the public headers over arrays, for tests. */
 #include <stddef.h>
 
-#include "approx.h"
-#include "philox.h"
+#include "winit/approx.h"
+#include "winit/philox.h"
 
 void philox(const uint32_t *counters, const uint32_t *keys, uint32_t *out, size_t n)
 {

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 import winit
-from winit import laws
+from winit._core import laws
 
 LD = np.longdouble
 PI = LD("3.14159265358979323846264338327950288")

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import winit
-import winit.dense  # the module is brought in when asked for
+import winit._dense.passes  # the module is brought in when asked for
 from conftest import BUILDS
 from winit import activations
+from winit._dense.passes import Stats, Tape
 from winit._kernels import dense as kernels
 from winit.activations import BIT, INPUT, OUTPUT, TABLE, Activation
-from winit.dense import Stats, Tape
 
 ISAS = [isa for name, isa in BUILDS if name == "cython"]
 KINDS = (np.float32, np.float64)

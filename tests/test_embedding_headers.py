@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 
 import winit
-from winit.keys import stream_key
-from winit.laws import TruncatedNormal, cut
+from winit._core.keys import stream_key
+from winit._core.laws import TruncatedNormal, cut
 
 SOURCE = Path(__file__).parent / "embedding" / "values.c"
 KERNELS = Path(winit.__file__).parent / "_kernels"

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import winit
 import winit.stream
-from winit.laws import cut
+from winit._core.laws import cut
 
 ROOT = Path(__file__).parents[1]
 SOURCES = Path(__file__).parent / "embedding"

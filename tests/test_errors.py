@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import winit
-from winit import Axes, laws
+from winit import Axes
+from winit._core import laws
 
 NORMAL = winit.normal()
 
@@ -403,7 +404,7 @@ def test_missing_ml_dtypes(monkeypatch):
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
-    from winit.threads import share
+    from winit._core.threads import share
 
     def work(task):
         if task == 5:

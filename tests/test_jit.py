@@ -21,7 +21,7 @@ from scipy import stats
 
 import winit
 from winit import jit
-from winit._kernels import jit as kernels
+from winit._kernels import numba_engine as kernels
 
 NAMED = {"seed": 2**64 - 1, "name": "jit.weight"}
 KEY = jit.key(**NAMED)

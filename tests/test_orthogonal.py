@@ -324,7 +324,7 @@ def test_products_are_chains_of_fused_multiply_adds(kind, add):
 
 
 def test_products_do_not_depend_on_strides_threads_and_instruction_sets():
-    from winit.products import multiply
+    from winit._dense.products import multiply
 
     generator = np.random.default_rng(2)
     a, b, c = (generator.standard_normal(shape).astype(np.float32) for shape in ((300, 420), (420, 350), (300, 350)))

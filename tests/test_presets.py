@@ -32,7 +32,7 @@ from scipy import signal
 
 import winit
 from winit import Axes, Param, Plan, presets
-from winit.laws import Normal, TruncatedNormal, Uniform
+from winit._core.laws import Normal, TruncatedNormal, Uniform
 from winit.presets.keras import VarianceScaling
 
 ROOT = Path(__file__).parents[1]

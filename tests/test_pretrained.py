@@ -20,8 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import winit
-from winit import Param, Plan, archives, transfer
-from winit.transfer import FITS
+from winit import Param, Plan
+from winit._files import reader as archives
+from winit._trained import loader as transfer
+from winit._trained.loader import FITS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pread"), reason="reading in blocks needs POSIX")
 torch = pytest.importorskip("torch")
@@ -622,7 +624,7 @@ def test_the_report_and_what_is_written(tmp_path):
     with safe_open(tmp_path / "out", framework="numpy") as file:
         metadata = file.metadata()
     assert metadata["winit.pretrained"] == str(loaded.report) and metadata["winit.seed"] == "7"
-    assert "winit.plan" not in metadata  # the values are not the plan's
+    assert "winit._plans.plan" not in metadata  # the values are not the plan's
 
 
 # ---- hostile files
@@ -852,8 +854,10 @@ def test_a_file_cut_while_it_is_read(tmp_path, monkeypatch):
 
 PEAK = """
 import sys, threading, winit
-from winit import Param, Plan, archives, transfer
-import winit.dense
+from winit import Param, Plan
+from winit._files import reader as archives
+from winit._trained import loader as transfer
+import winit._dense.passes
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
@@ -905,7 +909,7 @@ def test_a_header_takes_no_memory_that_the_file_does_not_justify(tmp_path):
 
 
 def test_the_function_is_not_hidden_by_its_module():
-    code = "import winit.transfer, winit.archives, winit; print(callable(winit.pretrained), 'pretrained' in dir(winit))"
+    code = "import winit._trained.loader, winit; print(callable(winit.pretrained), 'pretrained' in dir(winit))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]
     assert set(archives.__all__) <= set(dir(archives)) and FITS == ("overlap", "select", "mean", "covariance")

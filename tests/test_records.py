@@ -13,7 +13,8 @@ from scipy import stats
 
 import winit
 from conftest import BUILDS
-from winit import Param, Plan, cli, laws, schemes
+from winit import Param, Plan, cli, schemes
+from winit._core import laws
 from winit.checkpoint import verify
 
 SEED = {"seed": 11, "name": "block.0.weight"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import winit
 from winit import _kernels
-from winit.keys import stream_key
+from winit._core.keys import stream_key
 
 # Random123's known answers for Philox4x32-10 (its tests/kat_vectors): counter, key, result.
 KNOWN = [

@@ -10,7 +10,9 @@ import scipy.linalg
 import scipy.signal
 
 import winit
-from winit import Axes, elementary, laws
+from winit import Axes
+from winit._core import laws
+from winit._core import portable as elementary
 
 F64 = {"seed": 12, "name": "structured", "dtype": "float64"}
 

@@ -404,7 +404,7 @@ import sys, sysconfig
 before = sys._is_gil_enabled()
 import importlib, pkgutil, winit
 for module in pkgutil.walk_packages(winit.__path__, "winit."):
-    if module.name not in ("winit.__main__", "winit._kernels.jit", "winit.jit", "winit.torch", "winit.jax"):
+    if module.name not in ("winit.__main__", "winit._kernels.numba_engine", "winit.jit", "winit.torch", "winit.jax"):
         importlib.import_module(module.name)
 import winit._kernels.dense, winit._kernels.sample
 print(before, sys._is_gil_enabled())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import winit
 from winit import presets, schemes
-from winit.laws import Constant, Normal, TruncatedNormal, Uniform
+from winit._core.laws import Constant, Normal, TruncatedNormal, Uniform
 from winit.schemes.base import WholeScheme
 
 PAGE = Path(__file__).parents[1] / "docs" / "presets.md"

@@ -10,9 +10,10 @@ An element's value is a function of (seed, tensor name, element index, law, dtyp
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from winit._core.drawing import add, draw, fill, words
+from winit._core.shapes import Axes, fans
 from winit._kernels import engines, use_engine
 from winit.activations import gain
-from winit.fill import add, draw, fill, words
 from winit.schemes import LATER as SCHEMES_LATER
 from winit.schemes import (
     Scheme,
@@ -43,14 +44,14 @@ from winit.schemes import (
     xavier_uniform,
     zeros,
 )
-from winit.shapes import Axes, fans
 
 if TYPE_CHECKING:
+    from winit._core.connections import draw_sparse
+    from winit._core.headers import get_include
+    from winit._dense.passes import Virtual, dense_backward, dense_forward
+    from winit._plans.plan import Param, Plan
+    from winit._trained.loader import pretrained
     from winit.bit_generator import BitGenerator
-    from winit.connections import draw_sparse
-    from winit.dense import Virtual, dense_backward, dense_forward
-    from winit.headers import get_include
-    from winit.plan import Param, Plan
     from winit.schemes import (
         chrono_bias,
         depth_scaled,
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
         stft,
         wang_init,
     )
-    from winit.transfer import pretrained
 
 __version__ = "0.1.0"
 STREAM_VERSION = 1
@@ -144,14 +144,14 @@ __all__ = [
 # tensors need not wait for them.
 _LATER = {
     "BitGenerator": "bit_generator",
-    "Param": "plan",
-    "Plan": "plan",
-    "Virtual": "dense",
-    "dense_backward": "dense",
-    "dense_forward": "dense",
-    "draw_sparse": "connections",
-    "get_include": "headers",
-    "pretrained": "transfer",
+    "Param": "_plans.plan",
+    "Plan": "_plans.plan",
+    "Virtual": "_dense.passes",
+    "dense_backward": "_dense.passes",
+    "dense_forward": "_dense.passes",
+    "draw_sparse": "_core.connections",
+    "get_include": "_core.headers",
+    "pretrained": "_trained.loader",
     **dict.fromkeys(SCHEMES_LATER, "schemes"),
 }
 _MODULES = ("methods", "presets", "recipes")

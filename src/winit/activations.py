@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit.laws import exp, normal_cdf, real
-from winit.record import Record
+from winit._core.laws import exp, normal_cdf, real
+from winit._core.records import Record
 
 __all__ = [
     "TABLE",

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
 
-from winit.keys import stream_key
+from winit._core.keys import stream_key
 
 try:
     from winit._kernels.bitgen import Words

@@ -31,9 +31,9 @@ try:
 except ImportError:
     raise ImportError("winit.jit needs the package numba, which is not installed: pip install 'winit[numba]'") from None
 
-from winit import laws
-from winit._kernels import jit as kernels
-from winit.keys import stream_key
+from winit._core import laws
+from winit._core.keys import stream_key
+from winit._kernels import numba_engine as kernels
 
 __all__ = [
     "cut",

@@ -13,8 +13,20 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from winit.laws import Constant, Normal, Padded, Sparse, TruncatedNormal, Uniform, Whole, integer, not_negative, real
-from winit.plan import FLOATS, Param, Plan
+from winit._core.laws import (
+    Constant,
+    Normal,
+    Padded,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+    Whole,
+    integer,
+    not_negative,
+    real,
+)
+from winit._core.shapes import fans, roles
+from winit._plans.plan import FLOATS, Param, Plan
 from winit.schemes import (
     Scheme,
     constant,
@@ -33,7 +45,6 @@ from winit.schemes import (
     xavier_uniform,
     zeros,
 )
-from winit.shapes import fans, roles
 
 __all__ = [
     "assign",

@@ -14,14 +14,14 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from winit import _kernels
-from winit._kernels.reference import round_bf16, widen_bf16
+from winit._core.drawing import add, dtype_name, empty, numpy_dtype, words
+from winit._core.keys import stream_key
+from winit._core.laws import real
+from winit._core.shapes import check_shape
+from winit._kernels.numpy_engine import round_bf16, widen_bf16
 from winit.activations import Activation, identity, relu
 from winit.activations import activation as as_activation
-from winit.fill import add, dtype_name, empty, numpy_dtype, words
-from winit.keys import stream_key
-from winit.laws import real
-from winit.schemes.random import normal
-from winit.shapes import check_shape
+from winit.schemes.fan_scaled import normal
 
 __all__ = ["deepen", "widen"]
 

@@ -18,8 +18,8 @@ from winit._kernels.sample cimport (
 )
 
 from winit._kernels.sample import instruction_sets
-from winit.keys import stream_key
-from winit.laws import cut as _cut
+from winit._core.keys import stream_key
+from winit._core.laws import cut as _cut
 
 __all__ = ["cut", "key"]
 

@@ -52,7 +52,7 @@ LAWS = ("constant", "uniform", "normal", "truncated_normal")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 ENGINES = ("cython", "numba", "reference")
-MODULES = {"numba": "jit", "reference": "reference"}
+MODULES = {"numba": "numba_engine", "reference": "numpy_engine"}
 _in_use: tuple[str, Any, str]
 
 

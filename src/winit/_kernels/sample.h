@@ -13,9 +13,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "approx.h"
+#include "winit/approx.h"
 #include "float_mode.h"
-#include "philox.h"
+#include "winit/philox.h"
 #include "sample_table.h"
 
 #if defined(__GNUC__)

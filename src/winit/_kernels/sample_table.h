@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "philox.h"
+#include "winit/philox.h"
 
 enum winit_law { WINIT_CONSTANT, WINIT_UNIFORM, WINIT_NORMAL, WINIT_TRUNCATED, WINIT_LAWS };
 enum winit_dtype { WINIT_F32, WINIT_F64, WINIT_F16, WINIT_BF16, WINIT_DTYPES };

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "approx.h"
+#include "winit/approx.h"
 #include "sparse.h"
 
 enum { FEW = 32, WORDS = 1024 };

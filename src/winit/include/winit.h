@@ -8,9 +8,9 @@
  *     winit_fill_normal(key, 0, n, weights, 0.0, 0.02);       // == winit.draw(winit.normal(0, 0.02), n, ...)
  *     float z = winit_normal_at(key, i);                      // element i alone
  *
- * a) keys      winit_key_of                                           (../_kernels/key.h)
- * b) words     winit_word_at, winit_block_at                          (../_kernels/philox.h)
- * c) points    winit_normal_pair_f32, ...: words to values            (../_kernels/approx.h)
+ * a) keys      winit_key_of                                           (winit/key.h)
+ * b) words     winit_word_at, winit_block_at                          (winit/philox.h)
+ * c) points    winit_normal_pair_f32, ...: words to values            (winit/approx.h)
  * d) elements  winit_{uniform,normal,truncated_normal}_at, and ..64_at for float64: one element of a standard law
  * e) fills     winit_fill_*: elements [lo, hi) of a law, written to out[0], ..., out[hi - lo - 1]
  * f) check     winit_check
@@ -29,9 +29,9 @@
 
 #include <stdint.h>
 
-#include "../_kernels/approx.h"
-#include "../_kernels/key.h"
-#include "../_kernels/philox.h"
+#include "winit/approx.h"
+#include "winit/key.h"
+#include "winit/philox.h"
 
 /* ---- cuts of the truncated normal ------------------------------------------------------------------------------- */
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 from winit import schemes
-from winit.laws import real
+from winit._core.laws import real
+from winit._core.shapes import Axes, Layout
 from winit.schemes import Scheme, constant, ones, with_layout, zeros
-from winit.shapes import Axes, Layout
 
 __all__ = [
     "constant",

@@ -12,10 +12,10 @@ from math import prod
 from typing import Any, SupportsIndex
 
 from winit import schemes
-from winit.laws import Law, real
+from winit._core.laws import Law, real
+from winit._core.shapes import Layout, fans
 from winit.schemes import Scheme, with_layout
-from winit.schemes.random import centred
-from winit.shapes import Layout, fans
+from winit.schemes.fan_scaled import centred
 
 __all__ = [
     "STFT",

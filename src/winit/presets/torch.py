@@ -6,8 +6,8 @@ Fans are those of a tensor (out, in, *spatial), as torch counts them: of a trans
 
 from __future__ import annotations
 
+from winit._core.laws import real
 from winit.activations import gain
-from winit.laws import real
 from winit.schemes import (
     Scheme,
     constant,

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
-from winit.plan import Plan
-from winit.template import Value
+from winit._plans.name_patterns import Value
+from winit._plans.plan import Plan
 
 __all__ = ["description", "load", "names", "parameters"]
 

@@ -6,21 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from winit.schemes.base import Scheme
-from winit.schemes.constant import (
+from winit.schemes.constants import (
     constant,
     literal,
     ones,
     zeros,
 )
-from winit.schemes.layout import (
-    with_layout,
-)
-from winit.schemes.orthogonal import (
-    delta_orthogonal,
-    orthogonal,
-    semi_orthogonal,
-)
-from winit.schemes.random import (
+from winit.schemes.fan_scaled import (
     embedding,
     glorot_normal,
     glorot_uniform,
@@ -37,21 +29,29 @@ from winit.schemes.random import (
     xavier_normal,
     xavier_uniform,
 )
-from winit.schemes.sparse import (
+from winit.schemes.relayout import (
+    with_layout,
+)
+from winit.schemes.rotations import (
+    delta_orthogonal,
+    orthogonal,
+    semi_orthogonal,
+)
+from winit.schemes.sparsity import (
     sparse,
     sparse_columns,
     sparse_rows,
 )
 
 if TYPE_CHECKING:
-    from winit.schemes.scaled import (
+    from winit.schemes.depth_width import (
         depth_scaled,
         gpt2_residual,
         siren,
         small_init,
         wang_init,
     )
-    from winit.schemes.structured import (
+    from winit.schemes.identities import (
         chrono_bias,
         dirac,
         hadamard,
@@ -112,25 +112,25 @@ __all__ = [
     "zeros",
 ]
 
-_MODULES = ("constant", "layout", "orthogonal", "random", "scaled", "sparse", "structured")
+_MODULES = ("constants", "relayout", "rotations", "fan_scaled", "depth_width", "sparsity", "identities")
 # Those who fill tensors with the plain laws need not wait for these: a quarter of the time that importing winit takes.
 LATER = {
-    "depth_scaled": "scaled",
-    "gpt2_residual": "scaled",
-    "siren": "scaled",
-    "small_init": "scaled",
-    "wang_init": "scaled",
-    "chrono_bias": "structured",
-    "dirac": "structured",
-    "hadamard": "structured",
-    "identity": "structured",
-    "idinit": "structured",
-    "irnn": "structured",
-    "looks_linear": "structured",
-    "lstm_bias": "structured",
-    "mamba_a_log": "structured",
-    "mamba_dt_bias": "structured",
-    "stft": "structured",
+    "depth_scaled": "depth_width",
+    "gpt2_residual": "depth_width",
+    "siren": "depth_width",
+    "small_init": "depth_width",
+    "wang_init": "depth_width",
+    "chrono_bias": "identities",
+    "dirac": "identities",
+    "hadamard": "identities",
+    "identity": "identities",
+    "idinit": "identities",
+    "irnn": "identities",
+    "looks_linear": "identities",
+    "lstm_bias": "identities",
+    "mamba_a_log": "identities",
+    "mamba_dt_bias": "identities",
+    "stft": "identities",
 }
 
 

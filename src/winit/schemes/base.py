@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from winit.laws import Law, Moments, Whole
-from winit.record import Record
-from winit.shapes import Layout, check_shape
+from winit._core.laws import Law, Moments, Whole
+from winit._core.records import Record
+from winit._core.shapes import Layout, check_shape
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from winit.fill import Stream
+    from winit._core.drawing import Stream
 
 __all__ = ["Scheme", "WholeScheme"]
 
@@ -43,7 +43,7 @@ class Scheme(Record):
 
     def __call__(self, shape: int | Sequence[int], **keywords: Any) -> Any:
         """Draw a new array: winit.draw(self, shape, ...)."""
-        from winit.fill import draw
+        from winit._core.drawing import draw
 
         return draw(self, shape, **keywords)
 

@@ -10,12 +10,12 @@ from typing import Any, SupportsIndex, TypeVar
 import numpy as np
 
 from winit import _kernels
-from winit.keys import stream_key
-from winit.laws import LARGEST, Constant, Law, Padded, Sparse, Whole, arithmetic, real
+from winit._core.keys import stream_key
+from winit._core.laws import LARGEST, Constant, Law, Padded, Sparse, Whole, arithmetic, real
+from winit._core.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
+from winit._core.threads import check_threads, share
 from winit.schemes.base import Scheme
-from winit.schemes.constant import constant, literal, ones, zeros
-from winit.shapes import Axes, Box, Layout, Shape, check_layout, check_shape, fans, locate
-from winit.threads import check_threads, share
+from winit.schemes.constants import constant, literal, ones, zeros
 
 __all__ = ["add", "bind", "check_scheme", "draw", "fill", "overlaps_itself", "resolve", "run", "words"]
 
@@ -197,7 +197,7 @@ class _Copy:
             value = self.make(threads)
         with _kernels.default_float_mode(), np.errstate(all="ignore"):
             if self.dtype == "bfloat16":
-                from winit._kernels.reference import round_bf16, widen_bf16
+                from winit._kernels.numpy_engine import round_bf16, widen_bf16
 
                 words = dest.view(np.uint16)
                 if self.scale is not None:
@@ -548,7 +548,7 @@ def _write(
         if isinstance(out, np.ndarray):
             out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
         else:
-            from winit.buffers import array_over
+            from winit._core.foreign import array_over
 
             out, kind = array_over(out)
     if kind is None:

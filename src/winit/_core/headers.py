@@ -15,11 +15,11 @@ def get_include() -> str:
 
     Returns
     -------
-    str : a path; the directory holds winit.h alone.
+    str : a path; the directory holds winit.h, and in winit/ the headers that it is made of.
 
     >>> import os, winit
-    >>> os.listdir(winit.get_include())
-    ['winit.h']
+    >>> sorted(os.listdir(winit.get_include()))
+    ['winit', 'winit.h']
 
     """
-    return str(Path(__file__).with_name("include"))
+    return str(Path(__file__).parents[1] / "include")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from winit.laws import Moments, not_negative
+from winit._core.laws import Moments, not_negative
+from winit._core.shapes import Layout, fans, roles
 from winit.schemes.base import WholeScheme
-from winit.schemes.random import normal
-from winit.shapes import Layout, fans, roles
+from winit.schemes.fan_scaled import normal
 
 if TYPE_CHECKING:
-    from winit.fill import Stream
+    from winit._core.drawing import Stream
 
 NORMAL = normal()
 
@@ -23,7 +23,7 @@ __all__ = ["delta_orthogonal", "orthogonal", "semi_orthogonal"]
 
 def _rows(stream: Stream, count: int, length: int, gain: float, first: int = 0) -> np.ndarray:
     """Draw count x length numbers, 0 < count <= length: orthonormal rows, of normals from row first on."""
-    from winit.haar import orthonormal_rows
+    from winit._dense.householder import orthonormal_rows
 
     def normals(lo: int, hi: int) -> np.ndarray:
         if lo == 0:  # one run of the stream

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from winit.elementary import cosines, exp, log, log_of_expm1
-from winit.laws import Moments, integer, not_negative, real
+from winit._core.laws import Moments, integer, not_negative, real
+from winit._core.portable import cosines, exp, log, log_of_expm1
+from winit._core.shapes import Layout, roles
 from winit.schemes.base import WholeScheme
-from winit.schemes.orthogonal import Kernel, convolution, orthonormal
-from winit.schemes.random import uniform
-from winit.shapes import Layout, roles
+from winit.schemes.fan_scaled import uniform
+from winit.schemes.rotations import Kernel, convolution, orthonormal
 
 if TYPE_CHECKING:
-    from winit.fill import Stream
+    from winit._core.drawing import Stream
 
 __all__ = [
     "chrono_bias",

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from winit import _kernels
-from winit.fill import check_scheme, dtype_name, empty, numpy_dtype, resolve
-from winit.keys import stream_key
-from winit.laws import Sparse
+from winit._core.drawing import check_scheme, dtype_name, empty, numpy_dtype, resolve
+from winit._core.keys import stream_key
+from winit._core.laws import Sparse
+from winit._core.shapes import Layout, check_layout, check_shape
+from winit._core.threads import check_threads, share
 from winit.schemes.base import Scheme
-from winit.shapes import Layout, check_layout, check_shape
-from winit.threads import check_threads, share
 
 __all__ = ["draw_sparse"]
 

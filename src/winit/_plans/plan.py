@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit import schemes, template
-from winit.expressions import RESERVED, condition, integer, names_in, parse_call
-from winit.fill import bind, dtype_name, empty, exact_values, numpy_dtype, run
-from winit.keys import stream_key
+from winit import schemes
+from winit._core.drawing import bind, dtype_name, empty, exact_values, numpy_dtype, run
+from winit._core.keys import stream_key
+from winit._core.shapes import MAX_SIZE, Axes, Layout, Shape, check_layout, check_shape
+from winit._core.threads import check_threads
+from winit._plans import name_patterns as template
+from winit._plans.expressions import RESERVED, condition, integer, names_in, parse_call
 from winit.schemes.base import Scheme
-from winit.schemes.constant import literal
-from winit.shapes import MAX_SIZE, Axes, Layout, Shape, check_layout, check_shape
-from winit.threads import check_threads
+from winit.schemes.constants import literal
 
 __all__ = ["Param", "Plan", "Rule"]
 

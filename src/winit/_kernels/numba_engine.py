@@ -38,8 +38,9 @@ if config.DISABLE_JIT:
         "engine 'numba' and winit.jit are compiled by Numba, and NUMBA_DISABLE_JIT=1 has turned its compiler off"
     )
 
-from winit._kernels import LAWS, default_float_mode, reference
+from winit._kernels import LAWS, default_float_mode
 from winit._kernels import coefficients as C  # noqa: N812
+from winit._kernels import numpy_engine as reference
 from winit.activations import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
 
 __all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "reflectors", "triangle", "words"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from winit.laws import Law, Normal, TruncatedNormal, Uniform, integer, not_negative, real
+from winit._core.laws import Law, Normal, TruncatedNormal, Uniform, integer, not_negative, real
+from winit._core.shapes import Layout, fans
 from winit.schemes.base import Scheme
-from winit.shapes import Layout, fans
 
 __all__ = ["depth_scaled", "gpt2_residual", "siren", "small_init", "wang_init"]
 

@@ -21,12 +21,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from winit.fill import bind, run
-from winit.keys import stream_key
-from winit.laws import Law, Whole
-from winit.plan import FLOATS, Param, Plan
-from winit.schemes.constant import literal
-from winit.threads import available_threads, check_threads, share
+from winit._core.drawing import bind, run
+from winit._core.keys import stream_key
+from winit._core.laws import Law, Whole
+from winit._core.threads import available_threads, check_threads, share
+from winit._plans.plan import FLOATS, Param, Plan
+from winit.schemes.constants import literal
 
 try:
     import fcntl
@@ -97,7 +97,7 @@ def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dic
         "winit.stream": str(STREAM_VERSION),
         "winit.seed": str(seed),
     }
-    metadata |= {"winit.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
+    metadata |= {"winit._plans.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
     entries: dict[str, Any] = {"__metadata__": metadata}
     places = {}
     end = 0

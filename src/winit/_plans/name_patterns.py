@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, SupportsIndex
 
-from winit.expressions import check_name, condition, evaluate, integer
+from winit._plans.expressions import check_name, condition, evaluate, integer
 
 __all__ = ["Value", "check_requirements", "expand", "fill", "settle"]
 

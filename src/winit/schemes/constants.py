@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from winit.laws import Constant, Law, Moments
+from winit._core.laws import Constant, Law, Moments
+from winit._core.shapes import Layout
 from winit.schemes.base import Scheme
-from winit.shapes import Layout
 
 __all__ = ["constant", "literal", "ones", "zeros"]
 

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from winit.checkpoint import CODES, element_dtype, read_at, read_header
-from winit.plan import Param
-from winit.shapes import MAX_NDIM, Shape
+from winit._core.shapes import MAX_NDIM, Shape
+from winit._plans.plan import Param
+from winit.checkpoint.writing import CODES, element_dtype, read_at, read_header
 
 __all__ = [
     "BLOCK",

@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import prod
 from typing import SupportsIndex
 
-from winit.record import Record
+from winit._core.records import Record
 
 __all__ = ["Axes", "Box", "Layout", "Shape", "check_layout", "check_shape", "fans", "locate", "roles", "unit_axes"]
 

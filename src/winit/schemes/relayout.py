@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from winit.laws import Law
+from winit._core.laws import Law
+from winit._core.shapes import Layout, check_layout
 from winit.schemes.base import Scheme
-from winit.schemes.constant import literal
-from winit.shapes import Layout, check_layout
+from winit.schemes.constants import literal
 
 __all__ = ["with_layout"]
 

@@ -213,7 +213,7 @@ def _sizes(settings: Sequence[str]) -> dict[str, Any]:
 
 def _plan(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     from winit import recipes
-    from winit.plan import Plan
+    from winit._plans.plan import Plan
 
     sizes = _sizes(arguments.set)
     spec = arguments.spec

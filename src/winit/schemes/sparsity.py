@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import SupportsIndex
 
-from winit.laws import Law, Sparse, not_negative, real
+from winit._core.laws import Law, Sparse, not_negative, real
+from winit._core.shapes import Layout, unit_axes
 from winit.schemes.base import Scheme
-from winit.shapes import Layout, unit_axes
 
 __all__ = ["sparse", "sparse_columns", "sparse_rows"]
 

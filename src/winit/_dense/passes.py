@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit import _kernels, products
+from winit import _kernels
+from winit._core.drawing import check_scheme, draw, law_code, overlaps_itself, resolve
+from winit._core.keys import stream_key
+from winit._core.laws import Padded, Sparse, Whole
+from winit._core.records import Record
+from winit._core.shapes import Layout, check_shape
+from winit._core.threads import check_threads, share
+from winit._dense import products
 from winit.activations import BIT, INPUT, OUTPUT, Activation
 from winit.activations import activation as as_activation
-from winit.fill import check_scheme, draw, law_code, overlaps_itself, resolve
-from winit.keys import stream_key
-from winit.laws import Padded, Sparse, Whole
-from winit.record import Record
 from winit.schemes.base import Scheme
-from winit.schemes.constant import literal
-from winit.shapes import Layout, check_shape
-from winit.threads import check_threads, share
+from winit.schemes.constants import literal
 
 __all__ = ["Stats", "Tape", "Virtual", "dense_backward", "dense_forward"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from winit import _kernels
-from winit.threads import available_threads, share
+from winit._core.threads import available_threads, share
 
 __all__ = ["multiply", "run", "threads_for"]
 

@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from winit import _kernels, checkpoint
-from winit._kernels.reference import round_bf16, widen_bf16
-from winit.archives import BLOCK, Entry, PathLike, Reader, collect, identity, memory_dtype, opened, reader_of, take
-from winit.checkpoint import CODES, SPAN, Progress, Span, element_dtype
-from winit.dense import dense_forward
-from winit.fill import bind, draw, empty, numpy_dtype, run
-from winit.keys import stream_key
-from winit.laws import real
-from winit.plan import FLOATS, Param, Plan
-from winit.schemes.random import normal
-from winit.shapes import Shape
-from winit.threads import check_threads, share
+from winit import _kernels
+from winit._core.drawing import bind, draw, empty, numpy_dtype, run
+from winit._core.keys import stream_key
+from winit._core.laws import real
+from winit._core.shapes import Shape
+from winit._core.threads import check_threads, share
+from winit._dense.passes import dense_forward
+from winit._files.reader import BLOCK, Entry, PathLike, Reader, collect, identity, memory_dtype, opened, reader_of, take
+from winit._kernels.numpy_engine import round_bf16, widen_bf16
+from winit._plans.plan import FLOATS, Param, Plan
+from winit.checkpoint import writing as checkpoint
+from winit.checkpoint.writing import CODES, SPAN, Progress, Span, element_dtype
+from winit.schemes.fan_scaled import normal
 
 __all__ = ["Pretrained", "Report", "pretrained"]
 

@@ -10,7 +10,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
-from winit.record import Record
+from winit._core.records import Record
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -76,7 +76,7 @@ def cosines(count: int) -> np.ndarray:
     >>> cosines(6).tolist()
     [1.0, 0.5, -0.5, -1.0, -0.5, 0.5]
     """
-    from winit.laws import cos_of_turns
+    from winit._core.laws import cos_of_turns
 
     table = np.array([cos_of_turns(i, count) for i in range(count)])
     table.flags.writeable = False

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, SupportsIndex
 
+from winit._core.laws import Constant, Law, Normal, Padded, TruncatedNormal, Uniform, not_negative, real
+from winit._core.shapes import Layout, fans
 from winit.activations import gain as gain_of
-from winit.laws import Constant, Law, Normal, Padded, TruncatedNormal, Uniform, not_negative, real
 from winit.schemes.base import Scheme
-from winit.shapes import Layout, fans
 
 __all__ = [
     "embedding",

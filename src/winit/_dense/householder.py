@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from winit import _kernels
-from winit.products import multiply
+from winit._dense.products import multiply
 
 __all__ = ["orthonormal_rows"]
 

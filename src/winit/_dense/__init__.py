@@ -1,0 +1,1 @@
+"""The fused dense pass: forward and backward, weights that are never stored, products over threads, Householder."""
