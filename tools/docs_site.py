@@ -132,7 +132,7 @@ def rewritten(text, annotations=None, result=None):
 class OneLineDocstrings(griffe.Extension):
     """Rewrite every docstring once all of the package is known, when inherited constructors are."""
 
-    def on_package(self, *, pkg, loader, **kwargs):  # noqa: ARG002
+    def on_package(self, *, pkg, loader, **kwargs):
         if "stream" in pkg.members:
             self._compiled(pkg["stream"])
         self._returned(pkg)
@@ -177,7 +177,7 @@ class OneLineDocstrings(griffe.Extension):
 # ---- MkDocs
 
 
-def on_page_markdown(markdown, **kwargs):  # noqa: ARG001
+def on_page_markdown(markdown, **kwargs):
     """Put the help of a command where a page says `<!-- help: winit init -->`."""
 
     def answer(match):

@@ -50,8 +50,11 @@ def colour(value, theme):
 
 def cell(x, y, fill, theme):
     if fill is None:
-        return f'<rect x="{x + 1}" y="{y + 1}" width="{CELL - 2}" height="{CELL - 2}" rx="3" fill="none" stroke="{theme["empty"]}"/>'
-    return f'<rect x="{x + 0.5}" y="{y + 0.5}" width="{CELL - 1}" height="{CELL - 1}" rx="3" fill="{fill}"/>'
+        size, paint = CELL - 2, f'fill="none" stroke="{theme["empty"]}"'
+    else:
+        size, paint = CELL - 1, f'fill="{fill}"'
+    inset = (CELL - size) / 2
+    return f'<rect x="{x + inset:g}" y="{y + inset:g}" width="{size}" height="{size}" rx="3" {paint}/>'
 
 
 def panel(left, top, title, cells, theme, lines=()):
@@ -103,8 +106,8 @@ def picture(theme):
 
     left, right, top, below = 16, 392, 34, 278
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="system-ui, sans-serif">',
-        "<title>One tensor drawn whole, by four threads, as four shards and as one box: the same colours in the same places</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif">',
+        "<title>One tensor, whole, by four threads, as four shards, as one box: equal colours in equal places</title>",
         *panel(left, top, "the whole tensor", one, theme),
         *panel(right, top, "drawn by four threads", threads, theme, lines),
         *panel(left, below, "four shards", shards, theme),
