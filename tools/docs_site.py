@@ -26,12 +26,9 @@ def _words(text):
     """One paragraph on one line, with nothing left in it that Markdown would take for its own."""
     parts = _CODE.split(" ".join(text.split()))
     for i in range(0, len(parts), 2):
-        parts[i] = re.sub(r"([*\[\]<\\]|(?<!\w)_|_(?!\w))", r"\\\1", parts[i])
+        part = re.sub(r"[\\*\[\]]|^>", r"\\\g<0>", parts[i]).replace("<", "&lt;")
+        parts[i] = re.sub(r"(?<!\w)_+|_+(?!\w)", lambda match: "\\_" * len(match[0]), part)
     return "".join(parts)
-
-
-def _sentence(text):
-    return text[:1].upper() + text[1:] if text[:1].islower() and text[1:2].islower() else text
 
 
 def _entry(names, text):
@@ -44,21 +41,23 @@ def _parameters(text, annotations):
     for names, meaning in _ENTRY.findall(text):
         annotation = annotations.get(names.split(",")[0].strip(" *"))
         first = re.match(re.escape(str(annotation)) + r"(?:[.,] ?|$)", meaning) if annotation is not None else None
-        found.append(_entry(names, _sentence(meaning[first.end() :] if first else meaning)))
+        found.append(_entry(names, meaning[first.end() :] if first else meaning))
     return "\n".join(found)
 
 
 def _errors(text):
     pieces = _ERROR.split(" ".join(text.split()))[1:]
-    return "\n".join(_entry(kind, _sentence(why)) for kind, why in zip(pieces[::2], pieces[1::2], strict=True))
+    return "\n".join(
+        _entry(kind.replace(", ", " | "), why) for kind, why in zip(pieces[::2], pieces[1::2], strict=True)
+    )
 
 
 def _results(text, annotation):
     text = " ".join(text.split())
     kind, colon, meaning = text.partition(" : ")
     if colon:
-        return _entry(annotation or kind, _sentence(meaning))
-    return _entry(annotation, _sentence(text)) if annotation else _entry(text, "")
+        return _entry(annotation or kind, meaning)
+    return _entry(annotation, text) if annotation else _entry(text, "")
 
 
 def rewritten(text, annotations=None, result=None):
@@ -86,14 +85,14 @@ def rewritten(text, annotations=None, result=None):
     Parameters
     ----------
     seed
-        0 \\<= seed \\< 2^64.
+        0 &lt;= seed &lt; 2^64.
     <BLANKLINE>
     Raises
     ------
     TypeError
-        Not an integer.
+        not an integer.
     ValueError
-        Too large.
+        too large.
     <BLANKLINE>
     Examples
     --------
