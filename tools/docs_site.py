@@ -36,12 +36,13 @@ def _entry(names, text):
 
 
 def _parameters(text, annotations):
-    """Entries `name : type, and what it means.`; the type goes where the signature tells it."""
+    """Entries `name, other : type, and what it means.`; the type goes where the signature tells it."""
     found = []
     for names, meaning in _ENTRY.findall(text):
-        annotation = annotations.get(names.split(",")[0].strip(" *"))
-        first = re.match(re.escape(str(annotation)) + r"(?:[.,] ?|$)", meaning) if annotation is not None else None
-        found.append(_entry(names, meaning[first.end() :] if first else meaning))
+        for name in names.split(","):
+            annotation = annotations.get(name.strip(" *"))
+            known = annotation is not None and re.match(re.escape(str(annotation)) + r"(?:[.,] ?|$)", meaning)
+            found.append(_entry(name.strip(), meaning[known.end() :] if known else meaning))
     return "\n".join(found)
 
 
@@ -74,9 +75,6 @@ def rewritten(text, annotations=None, result=None):
     ... TypeError : not an integer. ValueError : too large.
     ...
     ... Source: nobody.
-    ...
-    ... >>> 1 + 1
-    ... 2
     ... ''', {"seed": "int"}))
     Do it.
     <BLANKLINE>
@@ -93,11 +91,6 @@ def rewritten(text, annotations=None, result=None):
         not an integer.
     ValueError
         too large.
-    <BLANKLINE>
-    Examples
-    --------
-    >>> 1 + 1
-    2
     """
     text = inspect.cleandoc(text)
     prose, sections, examples = [], {}, []
