@@ -31,6 +31,13 @@ def _words(text):
     return "".join(parts)
 
 
+def _prose(block):
+    """A paragraph; a table of reStructuredText as it stands, and lists and what is indented too."""
+    if block.startswith("==="):
+        return "\n".join("    " + line for line in block.splitlines() if not line.startswith("==="))
+    return block if re.match(r"\s|[-*|] ", block) else _words(block)
+
+
 def _entry(names, text):
     return f"{names}\n    {_words(text) or ' '}"
 
@@ -108,7 +115,7 @@ def rewritten(text, annotations=None, result=None):
         elif examples and not block.startswith("Source"):
             examples.append(block)  # what is printed after a blank line, and sentences between examples
         else:
-            prose.append(block if re.match(r"\s|[-*|] ", block) else _words(block))
+            prose.append(_prose(block))
     out = ["\n\n".join(prose)]
     if "Parameters" in sections:
         out.append("Parameters\n----------\n" + _parameters(sections["Parameters"], annotations or {}))
