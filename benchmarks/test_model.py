@@ -43,7 +43,7 @@ def test_llama_1b(benchmark, library, small):
 
 def test_many_small_tensors(benchmark):
     benchmark.group = "10,000 tensors of 16x16, one plan"
-    plan = winit.Plan({f"t{i}": winit.Param((16, 16), "float32", winit.he_normal()) for i in range(10_000)})
+    plan = winit.Plan({f"t{i}": winit.Param((16, 16), winit.he_normal(), "float32") for i in range(10_000)})
     benchmark.extra_info.update(elements=plan.parameters, library="winit")
     benchmark.pedantic(lambda: plan.build(seed=0), **ONCE)
 

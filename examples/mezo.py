@@ -29,10 +29,10 @@ def network(width, seed=0):
     """Give the weights of the network that is to be adapted: tensor's name -> array."""
     plan = winit.Plan(
         {
-            "fc1.weight": winit.Param((width, INPUTS), "float32", winit.xavier_normal()),
-            "fc1.bias": winit.Param((width,), "float32", winit.normal(std=0.1)),
-            "fc2.weight": winit.Param((1, width), "float32", winit.xavier_normal()),
-            "fc2.bias": winit.Param((1,), "float32", winit.zeros()),
+            "fc1.weight": winit.Param((width, INPUTS), winit.xavier_normal(), "float32"),
+            "fc1.bias": winit.Param((width,), winit.normal(std=0.1), "float32"),
+            "fc2.weight": winit.Param((1, width), winit.xavier_normal(), "float32"),
+            "fc2.bias": winit.Param((1,), winit.zeros(), "float32"),
         }
     )
     return plan.build(seed=seed)

@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUILDS = [(name, isa) for name, engine in winit.engines().items() for isa in engine["instruction_sets"]]
-HEADERS = Path(winit.__file__).parent / "_kernels"
+HEADERS = Path(winit.__file__).parent / "include"
 
 
 @pytest.fixture(params=BUILDS, ids=[f"{name}-{isa}" for name, isa in BUILDS])

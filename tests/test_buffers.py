@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import winit
+from winit._core import laws
 
 NORMAL = winit.normal()
 TENSOR = {"seed": 3, "name": "block.weight"}
@@ -146,7 +147,7 @@ def test_dlpack_fields():
         ({"code": 8, "bits": 8}, TypeError, "DLPack's type 8 of 8 bits$"),
         ({"bits": 128}, TypeError, "DLPack's type 2 of 128 bits$"),
         ({"lanes": 4}, TypeError, "DLPack's type 2 of 32 bits x 4"),
-        ({"code": 0}, TypeError, "draws floating-point values|add needs an out of .*, not int32"),
+        ({"code": 0}, TypeError, "floating-point values|add needs an|out must hold boolean .*, not int32"),
         ({"data": 0}, ValueError, r"out has no memory: its DLPack tensor of shape \(6,\) is at address 0"),
     ],
 )
@@ -281,7 +282,7 @@ def test_every_kind_of_law_writes_torch_bfloat16(build, scheme):
 def test_torch_types_that_hold_constants_alone(dtype):
     torch = pytest.importorskip("torch")
     out = torch.zeros(5, dtype=getattr(torch, dtype))
-    reject(TypeError, "draws floating-point values|add needs an out of", out)
+    reject(TypeError, "floating-point values|add needs an|out must hold boolean", out)
     assert not out.any() and (winit.fill(out, winit.ones(), seed=0) == 1).all()
 
 
@@ -378,7 +379,7 @@ def test_bytes_are_integers():
     """A bytearray or an mmap holds uint8: constants go there, and random numbers after a cast."""
     for out in (bytearray(b"\7" * 24), mmap.mmap(-1, 4096)):
         before = bytes(out)
-        reject(TypeError, "draws floating-point values|add needs an out of .*, not uint8", out)
+        reject(TypeError, "floating-point values|add needs an|out must hold boolean .*, not uint8", out)
         reject(TypeError, "add needs|is a Literal|values", out, scheme=NORMAL, shape=(len(out),))
         assert bytes(out) == before
         winit.fill(out, winit.ones(), seed=0)
@@ -409,9 +410,13 @@ FOREIGN = (ctypes.c_float.__ctype_be__ if sys.byteorder == "little" else ctypes.
         (lambda: memoryview(bytes(16)).cast("f"), ValueError, "out must be writeable, and is read-only"),
         (lambda: np.float32(7), ValueError, "out must be writeable, and is read-only"),
         (lambda: FOREIGN(), ValueError, "out must be in native byte order, not '[<>]f4'"),
-        (lambda: (Pair * 3)(), TypeError, "draws floating-point values|add needs an out of"),
+        (lambda: (Pair * 3)(), TypeError, "floating-point values|add needs an|out must hold boolean"),
         (lambda: (ctypes.c_void_p * 3)(), TypeError, "elements that NumPy does not have: .*PEP 3118"),
-        (lambda: (ctypes.c_char * 4)(), TypeError, "draws floating-point values|add needs an out of"),
+        (
+            lambda: (ctypes.c_char * 4)(),
+            TypeError,
+            "floating-point values|add needs an|out must hold boolean",
+        ),
         (lambda: "0123", TypeError, "out must be a NumPy array or an object that speaks DLPack.*, not str"),
         (lambda: None, TypeError, "not NoneType"),
         (lambda: (1.0, 2.0), TypeError, "not tuple"),
@@ -483,8 +488,8 @@ def test_data_of_an_array_interface_by_buffer():
         ({"typestr": ">f4" if sys.byteorder == "little" else "<f4"}, ValueError, "out must be in native byte order"),
         ({"strides": (0,)}, ValueError, "out has elements that share memory"),
         ({"strides": (2,)}, ValueError, "out has elements that share memory"),
-        ({"typestr": "|V4"}, TypeError, "draws floating-point values|add needs an out of"),
-        ({"typestr": "|O8"}, TypeError, "draws floating-point values|add needs an out of"),
+        ({"typestr": "|V4"}, TypeError, "floating-point values|add needs an|out must hold boolean"),
+        ({"typestr": "|O8"}, TypeError, "floating-point values|add needs an|out must hold boolean"),
         ({"typestr": "<Q9"}, ValueError, "out has an __array_interface__ that NumPy does not read: "),
         ({"typestr": None}, ValueError, "out has an __array_interface__ that NumPy does not read: "),
     ],
@@ -549,9 +554,14 @@ def test_words_of_torch():
         ("int16", "bfloat16", ValueError, "out holds int16, and dtype is 'bfloat16'"),
         ("V4", "bfloat16", ValueError, "out holds void32, and dtype is 'bfloat16'"),
         ([("a", "u1"), ("b", "u1")], "bfloat16", ValueError, "out holds void16, and dtype is 'bfloat16'"),
-        ("uint16", "bf16", TypeError, "dtype must be float32, float64, float16, bfloat16 or a NumPy dtype, not 'bf16'"),
+        ("uint16", "bf15", TypeError, "dtype must be float32, float64, float16, bfloat16 or a NumPy dtype, not 'bf15'"),
         ("uint16", ">f2", ValueError, "dtype must be in native byte order"),
-        ("uint16", None, TypeError, "draws floating-point values|add needs an out of .*, not uint16"),
+        (
+            "uint16",
+            None,
+            TypeError,
+            "floating-point values|add needs an|out must hold boolean .*, not uint16",
+        ),
     ],
 )
 def test_dtypes_that_out_does_not_hold(kind, dtype, error, match):
@@ -605,8 +615,8 @@ class Watched:
 def test_memory_is_held_while_it_is_written(monkeypatch):
     """The lender gets it back after the last range, when the call ends, not before."""
     lender, seen = Lender(np.zeros(6, np.float32)), []
-    bind = winit.fill.__globals__["bind"]
-    monkeypatch.setitem(winit.fill.__globals__, "bind", lambda *given: Watched(bind(*given), lender, seen))
+    bind = laws.Normal.bind
+    monkeypatch.setattr(laws.Normal, "bind", lambda law, to: Watched(bind(law, to), lender, seen))
     winit.fill(lender, NORMAL, seed=0)
     assert seen == [0, 0] and lender.returned == 1
 

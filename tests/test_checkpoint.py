@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 
 import winit
-from winit import Param, Plan, checkpoint
-from winit.checkpoint import CODES, SPAN, verify
+from winit import Param, Plan
+from winit._files import appearing, safetensors_header
+from winit._files.safetensors_header import CODES
+from winit._files.storing import SPAN
+from winit.checkpoint import verification, verify, writing
 
 safetensors = pytest.importorskip("safetensors")
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing checkpoints needs POSIX")
@@ -36,20 +39,20 @@ def assorted() -> Plan:
     """Every dtype, narrow ones before wide, scalars, empty tensors, ties, keys, odd names."""
     params = {}
     for dtype in reversed(CODES):
-        params |= {f"{dtype}.ones": Param((3,), dtype, winit.ones()), f"{dtype}.scalar": Param((), dtype, winit.ones())}
-        params |= {f"{dtype}.literal": Param((7, 5), dtype, LAWS["literal"])}
-        params |= {f"{dtype}.empty": Param((0, 4), dtype, winit.zeros())}
+        params |= {f"{dtype}.ones": Param((3,), winit.ones(), dtype), f"{dtype}.scalar": Param((), winit.ones(), dtype)}
+        params |= {f"{dtype}.literal": Param((7, 5), LAWS["literal"], dtype)}
+        params |= {f"{dtype}.empty": Param((0, 4), winit.zeros(), dtype)}
     for dtype in FLOATS:
-        params |= {f"{dtype}.{law}": Param((7, 5), dtype, scheme) for law, scheme in LAWS.items()}
-        params[f"{dtype}.drawn scalar"] = Param((), dtype, winit.normal())
+        params |= {f"{dtype}.{law}": Param((7, 5), scheme, dtype) for law, scheme in LAWS.items()}
+        params[f"{dtype}.drawn scalar"] = Param((), winit.normal(), dtype)
     params["tied"] = Param(tied="bfloat16.he")
-    params['é "\n\\ 𝄞 {0..3}'] = Param((5,), "float16", winit.normal(), key="other")
-    params[""] = Param((2, 2), "float32", winit.he_normal(), "io")
+    params['é "\n\\ 𝄞 {0..3}'] = Param((5,), winit.normal(), "float16", key="other")
+    params[""] = Param((2, 2), winit.he_normal(), "float32", "io")
     return Plan(params)
 
 
 ASSORTED = assorted()
-SMALL = Plan({"a": Param((40, 30), "float32", winit.normal()), "b": Param((7,), "bfloat16", winit.uniform())})
+SMALL = Plan({"a": Param((40, 30), winit.normal(), "float32"), "b": Param((7,), winit.uniform(), "bfloat16")})
 
 
 def parse(path: Path) -> tuple[dict, dict[str, str], bytes]:
@@ -73,7 +76,7 @@ def python(code: str, *arguments: object, timeout: float = 120) -> subprocess.Co
 def way(request, monkeypatch):
     """Both ways of writing: without a name, and as .NAME.partial where the system has no O_TMPFILE."""
     if request.param == "partial":
-        monkeypatch.setattr(checkpoint, "_open_unnamed", lambda directory: None)
+        monkeypatch.setattr(appearing, "_open_unnamed", lambda directory: None)
     return request.param
 
 
@@ -185,14 +188,14 @@ def spanning() -> Plan:
     elements = SPAN // 4
     return Plan(
         {
-            "tiny": Param((3,), "float16", winit.normal()),
-            "span": Param((elements,), "float32", winit.normal()),
-            "span - 1": Param((elements - 1,), "float32", winit.uniform()),
-            "span + 1": Param((elements + 1,), "float32", winit.truncated_normal()),
-            "half": Param((2 * SPAN // 2 + 5,), "bfloat16", winit.normal()),
-            "double": Param((3, SPAN // 8 + 1), "float64", winit.he_normal()),
-            "bytes": Param((SPAN + 3,), "int8", winit.constant(-7)),
-            "literal": Param((SPAN // 8 + 9,), "int64", winit.literal(np.arange(SPAN // 8 + 9))),
+            "tiny": Param((3,), winit.normal(), "float16"),
+            "span": Param((elements,), winit.normal(), "float32"),
+            "span - 1": Param((elements - 1,), winit.uniform(), "float32"),
+            "span + 1": Param((elements + 1,), winit.truncated_normal(), "float32"),
+            "half": Param((2 * SPAN // 2 + 5,), winit.normal(), "bfloat16"),
+            "double": Param((3, SPAN // 8 + 1), winit.he_normal(), "float64"),
+            "bytes": Param((SPAN + 3,), winit.constant(-7), "int8"),
+            "literal": Param((SPAN // 8 + 9,), winit.literal(np.arange(SPAN // 8 + 9)), "int64"),
         }
     )
 
@@ -233,7 +236,7 @@ def test_file_mode_follows_umask(tmp_path, way):
 def test_bfloat16_needs_no_ml_dtypes(tmp_path):
     path = tmp_path / "m.safetensors"
     plan = Plan(
-        {"w": Param((50, 3), "bfloat16", winit.he_normal()), "b": Param((2,), "bfloat16", winit.literal([1, 2]))}
+        {"w": Param((50, 3), winit.he_normal(), "bfloat16"), "b": Param((2,), winit.literal([1, 2]), "bfloat16")}
     )
     done = python(
         "import sys; sys.modules['ml_dtypes'] = None\n"
@@ -308,7 +311,7 @@ def test_errors_of_the_progress_callback_come_through(tmp_path, way, error, thre
 
 def test_interrupt_waits_for_the_other_threads(tmp_path, way, monkeypatch):
     # Ctrl-C while the main thread, out of spans, waits: the file must not be closed under the other's hands.
-    plan = Plan({"w": Param((SPAN // 2,), "float32", winit.normal())})
+    plan = Plan({"w": Param((SPAN // 2,), winit.normal(), "float32")})
     main, real = threading.main_thread(), os.pwrite
     entered, returned, finished, late = threading.Event(), threading.Event(), threading.Event(), []
 
@@ -366,7 +369,7 @@ def test_write_refuses_a_tensor_called_metadata(tmp_path):
 
 
 def test_write_refuses_a_header_that_readers_would(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "MAX_HEADER", 100)
+    monkeypatch.setattr(safetensors_header, "MAX_HEADER", 100)
     with pytest.raises(ValueError, match=r"^the file's header would be .* bytes, more than the 100 readers accept$"):
         SMALL.write(tmp_path / "m.safetensors", seed=0)
     assert listing(tmp_path) == {}
@@ -526,11 +529,11 @@ def test_file_that_appears_meanwhile_is_left_alone(tmp_path, way):
     assert Path(caught.value.filename) == path
 
 
-@pytest.mark.parametrize("way_in", ["", "winit.checkpoint._open_unnamed = lambda directory: None\n"])
+@pytest.mark.parametrize("way_in", ["", "winit._files.appearing._open_unnamed = lambda directory: None\n"])
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_file_size_limit_midway(spans, tmp_path, way_in, old):
     path, spec = tmp_path / "m.safetensors", tmp_path / "plan.toml"
-    plan = Plan({"w": Param((6 << 20,), "float16", winit.normal())})
+    plan = Plan({"w": Param((6 << 20,), winit.normal(), "float16")})
     spec.write_text(plan.to_toml(), encoding="utf-8")
     if old:
         path.write_bytes(old)
@@ -556,12 +559,12 @@ def test_file_size_limit_midway(spans, tmp_path, way_in, old):
 KILLS = """
 import json, os, random, signal, sys, time, winit
 from pathlib import Path
-from winit import checkpoint
+from winit._files import appearing
 
 directory, rounds = Path(sys.argv[1]), int(sys.argv[4])
 overwrite, unnamed = sys.argv[2] == "True", sys.argv[3] == "True"
 if not unnamed:
-    checkpoint._open_unnamed = lambda directory: None
+    appearing._open_unnamed = lambda directory: None
 plan = winit.Plan({f"w{i}": (1 << 20,) for i in range(6)}, rules=[("*", winit.normal())])
 path, old = directory / "m.safetensors", b"old file"
 random.seed(20)
@@ -576,7 +579,7 @@ def write():
 
 def look():
     if path.exists() and path.read_bytes() != old:
-        file = "whole" if checkpoint.verify(path, plan, seed=3).ok else "broken"
+        file = "whole" if winit.checkpoint.verify(path, plan, seed=3).ok else "broken"
     else:
         file = "old" if path.exists() else "none"
     return [file, sorted(entry.name for entry in directory.iterdir() if entry != path)]
@@ -609,7 +612,7 @@ print(json.dumps([found, look()]))
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_killed_writers_leave_all_or_nothing(tmp_path, overwrite, unnamed):
-    if unnamed and (probe := checkpoint._open_unnamed(tmp_path)) is not None:
+    if unnamed and (probe := appearing._open_unnamed(tmp_path)) is not None:
         os.close(probe)
     elif unnamed:
         pytest.skip("the file system has no O_TMPFILE")
@@ -627,7 +630,7 @@ def test_killed_writers_leave_all_or_nothing(tmp_path, overwrite, unnamed):
 
 
 def test_killed_writers_partial_is_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_open_unnamed", lambda directory: None)
+    monkeypatch.setattr(appearing, "_open_unnamed", lambda directory: None)
     path, partial = tmp_path / "m.safetensors", tmp_path / ".m.safetensors.partial"
     partial.write_bytes(b"left behind" * 1_000_000)
     inode = partial.stat().st_ino
@@ -639,7 +642,7 @@ def test_killed_writers_partial_is_taken_over(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_second_writer_of_a_partial_is_refused(tmp_path, monkeypatch, overwrite):
-    monkeypatch.setattr(checkpoint, "_open_unnamed", lambda directory: None)
+    monkeypatch.setattr(appearing, "_open_unnamed", lambda directory: None)
     path = tmp_path / "m.safetensors"
     refused = []
 
@@ -667,7 +670,7 @@ def test_writers_of_unnamed_files_do_not_meet(tmp_path):
             SMALL.write(path, seed=1, overwrite=True)
             nested.append(verify(path, SMALL, seed=1).ok)
 
-    if (probe := checkpoint._open_unnamed(tmp_path)) is None:
+    if (probe := appearing._open_unnamed(tmp_path)) is None:
         pytest.skip("the file system has no O_TMPFILE")
     os.close(probe)
     SMALL.write(path, seed=0, overwrite=True, threads=1, progress=report)
@@ -743,10 +746,10 @@ def test_verify_missing_and_unexpected(tmp_path):
 @pytest.mark.parametrize(
     ("param", "what"),
     [
-        (Param((40, 30), "int32", winit.ones()), "is F32 [40, 30] in 4,800 bytes, expected I32 [40, 30] in 4,800"),
-        (Param((30, 40), "float32", winit.normal()), "is F32 [40, 30] in 4,800 bytes, expected F32 [30, 40] in 4,800"),
-        (Param((1200,), "float32", winit.normal()), "is F32 [40, 30] in 4,800 bytes, expected F32 [1200] in 4,800"),
-        (Param((40, 30), "float16", winit.normal()), "is F32 [40, 30] in 4,800 bytes, expected F16 [40, 30] in 2,400"),
+        (Param((40, 30), winit.ones(), "int32"), "is F32 [40, 30] in 4,800 bytes, expected I32 [40, 30] in 4,800"),
+        (Param((30, 40), winit.normal(), "float32"), "is F32 [40, 30] in 4,800 bytes, expected F32 [30, 40] in 4,800"),
+        (Param((1200,), winit.normal(), "float32"), "is F32 [40, 30] in 4,800 bytes, expected F32 [1200] in 4,800"),
+        (Param((40, 30), winit.normal(), "float16"), "is F32 [40, 30] in 4,800 bytes, expected F16 [40, 30] in 2,400"),
     ],
 )
 def test_verify_wrong_dtype_or_shape(tmp_path, param, what):
@@ -759,7 +762,7 @@ def test_verify_wrong_dtype_or_shape(tmp_path, param, what):
 def test_verify_reads_files_of_the_safetensors_library(tmp_path):
     from safetensors.numpy import save_file
 
-    plan = Plan({name: Param((7, 5), name, winit.normal()) for name in ("float16", "float64", "float32")})
+    plan = Plan({name: Param((7, 5), winit.normal(), name) for name in ("float16", "float64", "float32")})
     save_file(plan.build(seed=9), tmp_path / "m.safetensors")
     assert verify(tmp_path / "m.safetensors", plan, seed=9).ok
 
@@ -774,21 +777,21 @@ def test_verify_needs_a_file(tmp_path):
 def test_verify_of_a_file_cut_while_read(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     SMALL.write(path, seed=0)
-    real = checkpoint.read_header
+    real = safetensors_header.read_header
 
     def then_cut(descriptor, name):
         found = real(descriptor, name)
         os.truncate(path, path.stat().st_size - 100)
         return found
 
-    monkeypatch.setattr(checkpoint, "read_header", then_cut)
+    monkeypatch.setattr(verification, "read_header", then_cut)
     with pytest.raises(ValueError, match=r"m\.safetensors was cut short while it was read$"):
         verify(path, SMALL, seed=0)
 
 
 # ---- hostile files
 
-TWO = Plan({"a": Param((4,), "float32", winit.zeros()), "b": Param((4,), "float32", winit.zeros())})
+TWO = Plan({"a": Param((4,), winit.zeros(), "float32"), "b": Param((4,), winit.zeros(), "float32")})
 
 
 def file_of(entries: object, data: bytes = bytes(32)) -> bytes:
@@ -916,8 +919,8 @@ def test_random_bytes_of_the_header_changed(tmp_path):
 
 def test_headers_are_aligned_for_names_of_any_length():
     for length in range(9):
-        plan = Plan({"n" * length: Param((1,), "float64", winit.normal())})
-        head, places = checkpoint.header(plan, 0)
+        plan = Plan({"n" * length: Param((1,), winit.normal(), "float64")})
+        head, places = writing.header(plan, 0)
         assert len(head) % 8 == 0
         assert places == {"n" * length: len(head)}
 

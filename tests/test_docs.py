@@ -33,6 +33,10 @@ MODULES = (
 )
 # Public names without an entry of their own, and why.
 APART = {
+    **{
+        f"winit.{module}": "a module: its names have pages of their own"
+        for module in ("activations", "checkpoint", "jit", "methods", "net2net", "presets", "recipes", "stream")
+    },
     "winit.STREAM_VERSION": "a number; docs/streams.md says what it means",
     "winit.activations.TABLE": "the rows behind the functions",
     "winit.activations.gain": "is winit.gain",

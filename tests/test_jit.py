@@ -598,7 +598,7 @@ def test_rounding_to_half_types_is_vectors():
 
 SCRIPT = """
 import winit
-from winit._kernels import jit
+from winit._kernels import numba_engine as jit
 with winit.use_engine("numba"):
     for dtype in ("float32", "float64"):
         winit.draw(winit.normal(), 5, seed=0, dtype=dtype)
@@ -619,7 +619,7 @@ def test_what_is_compiled_is_kept_on_disk(tmp_path):
     assert run_script(tmp_path, SCRIPT) == "1 0\n"
     assert sorted((tmp_path / "cache").rglob("*.nbc")) == files
     kept = {path.name.split("-")[0] for path in files}
-    assert {"jit.normal_f32", "jit.normal_f64", "jit.fill"} <= kept
+    assert {"numba_engine.normal_f32", "numba_engine.normal_f64", "numba_engine.fill"} <= kept
     assert not any("uniform" in name or "truncated" in name for name in kept)  # lazily, law by law
 
 

@@ -65,11 +65,11 @@ def test_every_method_is_here():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_globs_that_match_nothing(name):
-    with pytest.raises(ValueError, match=r"'h\.9\.\*' matches no tensor of the plan$"):
+    with pytest.raises(ValueError, match=r"'h\.9\.\*' matches no name"):
         methods_called(TRANSFORMER, "h.9.*")[name]()
-    with pytest.raises(ValueError, match=r"'head\.weight' matches no tensor of the plan$"):  # it is tied
+    with pytest.raises(ValueError, match=r"'head\.weight' matches no name"):  # it is tied
         methods_called(TRANSFORMER, "head.weight")[name]()
-    with pytest.raises(TypeError, match="must be a glob or several, not 3$"):
+    with pytest.raises(TypeError, match="must be a pattern or several, not 3$"):
         methods_called(TRANSFORMER, ("*", 3))[name]()
     with pytest.raises(TypeError, match=r"^plan must be a winit\.Plan, not dict$"):
         methods_called({}, "*")[name]()
@@ -79,10 +79,10 @@ def test_globs_that_match_nothing(name):
 def test_others_tied_tensors_keys_and_order_stay(name):
     plan = Plan(
         {
-            "one.weight": Param((8, 8), "bfloat16", BASE, Axes(1, 0, splits=2), key="old name"),
-            "l.0.weight": Param((8, 6), "float64", BASE, "io"),
+            "one.weight": Param((8, 8), BASE, "bfloat16", Axes(1, 0, splits=2), key="old name"),
+            "l.0.weight": Param((8, 6), BASE, "float64", "io"),
             "tied": Param(tied="l.0.weight"),
-            "steps": Param((), "int64", winit.zeros()),
+            "steps": Param((), winit.zeros(), "int64"),
         }
     )
     changed = methods_called(plan, "l.0.weight")[name]()
@@ -225,7 +225,7 @@ def test_t_fixup():
     assert type(found["enc.v"].scheme) is winit.xavier_uniform and type(found["emb"].scheme) is winit.normal
     found = methods.t_fixup(plan, embeddings="emb", encoder="enc.*", encoder_layers=6, dim=16)
     assert stds(found)[0] == pytest.approx(54**-0.25 / 4, rel=1e-14)
-    with pytest.raises(ValueError, match="^t_fixup needs globs of the encoder's or the decoder's matrices$"):
+    with pytest.raises(ValueError, match="^t_fixup needs patterns of the encoder's or the decoder's matrices$"):
         methods.t_fixup(plan, embeddings="emb", dim=16)
     with pytest.raises(ValueError, match="^decoder_layers must be at least 1, not 0$"):
         methods.t_fixup(plan, embeddings="emb", decoder="dec.*", dim=16)
@@ -245,7 +245,7 @@ def test_deepnorm():
     decoder = methods.deepnorm(plan, decoder="dec.*", decoder_layers=100)
     assert stds(decoder)[2:] == pytest.approx([800**-0.25 * x] * 2, rel=1e-14)
     assert type(decoder["dec.v"].scheme) is winit.xavier_normal
-    with pytest.raises(ValueError, match="^deepnorm needs globs of the encoder's or the decoder's matrices$"):
+    with pytest.raises(ValueError, match="^deepnorm needs patterns of the encoder's or the decoder's matrices$"):
         methods.deepnorm(plan, others="*")
     with pytest.raises(ValueError, match="^encoder_layers must be at least 1, not 0$"):
         methods.deepnorm(plan, encoder="enc.*")
@@ -263,7 +263,7 @@ def test_silent_branches_and_biases():
     assert torch["fc.bias"].scheme == winit.uniform(-0.25, 0.25)
     assert torch["conv.bias"].scheme == winit.uniform(-1 / math.sqrt(12), 1 / math.sqrt(12))
     assert torch["fc.weight"].scheme == BASE
-    kernel = Plan({"d.kernel": Param((16, 8), "float32", BASE, "io"), "d.bias": Param((8,), "float32", BASE)})
+    kernel = Plan({"d.kernel": Param((16, 8), BASE, "float32", "io"), "d.bias": Param((8,), BASE, "float32")})
     assert methods.biases(kernel, "torch", weight="kernel")["d.bias"].scheme == winit.uniform(-0.25, 0.25)
     with pytest.raises(ValueError, match=r"^d\.bias: its weight 'd\.weight' is not in the plan$"):
         methods.biases(kernel, "torch")
@@ -287,7 +287,7 @@ def model(d, layout="oi", scheme=BASE):
     if layout == "io":
         shapes = {name: (*shape[2:], shape[1], shape[0]) for name, shape in shapes.items()}
     shapes |= {"bias": (d,), "gain": ()}
-    return Plan({name: Param(shape, "float32", scheme, layout) for name, shape in shapes.items()})
+    return Plan({name: Param(shape, scheme, "float32", layout) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize("layout", ["oi", "io"])
@@ -315,7 +315,7 @@ def test_mup_is_the_papers_table(layout, width):
 
 def test_mup_at_the_base_width_is_the_base():
     for scheme in (winit.he_normal(), winit.xavier_uniform(), winit.orthogonal()):
-        base = Plan({"w": Param((8, 6), "float32", scheme), "steps": Param((2,), "int64", winit.zeros())})
+        base = Plan({"w": Param((8, 6), scheme, "float32"), "steps": Param((2,), winit.zeros(), "int64")})
         assert dict(methods.mup(base, base)) == dict(base)
 
 
@@ -333,7 +333,7 @@ def test_mup_refuses():
         methods.mup(plan_of(v=(8, 6)), base)
     with pytest.raises(ValueError, match=r"^w: of shape \(8, 6, 3\), and of \(8, 6\) in the base plan$"):
         methods.mup(plan_of(w=(8, 6, 3)), base)
-    whole = Plan({"w": Param((8, 6), "float32", winit.orthogonal())})
+    whole = Plan({"w": Param((8, 6), winit.orthogonal(), "float32")})
     with pytest.raises(TypeError, match=r"orthogonal\(\) cannot be scaled from outside"):
         methods.mup(plan_of(w=(16, 12)), whole)
 
@@ -381,7 +381,7 @@ LAYERS = {
 @pytest.mark.parametrize("connectivity", ["erk", "erdos_renyi"])
 def test_sparse_connectivity_is_rigls(connectivity, density, power, layout):
     shapes = {n: s if layout == "io" else (s[-1], s[-2], *s[:-2]) for n, s in LAYERS.items()}
-    plan = Plan({name: Param(shape, "float32", winit.he_normal(), layout) for name, shape in shapes.items()})
+    plan = Plan({name: Param(shape, winit.he_normal(), "float32", layout) for name, shape in shapes.items()})
     found = methods.sparse_connectivity(plan, density, match="*", connectivity=connectivity, power=power)
     expected = rigl(LAYERS, 1 - density, connectivity == "erk", power)
     kept = 0
@@ -417,7 +417,7 @@ def test_sparse_connectivity_refuses():
         (
             {"density": 0.5, "connectivity": "er"},
             ValueError,
-            "^connectivity must be 'erk', 'erdos_renyi' or 'uniform', not",
+            "^connectivity must be one of 'erk', 'erdos_renyi', 'uniform', not",
         ),
         ({"density": 0.5}, ValueError, r"^b\.weight: layout 'oi' needs a shape of at least two axes"),
     ):

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import winit
-from winit import Axes, Param, Plan
+from winit import Axes, Param, Plan, Rule
+from winit._plans import globs
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -32,7 +33,8 @@ def scheme_of(text: str) -> winit.Scheme:
 
 def test_param_defaults():
     param = Param((3, 4), scheme=winit.normal())
-    assert (param.shape, param.dtype, param.layout, param.key, param.tied) == ((3, 4), "float32", "oi", None, None)
+    assert (param.shape, param.dtype, param.layout, param.key, param.tied) == ((3, 4), None, None, None, None)
+    assert Plan({"a": param})["a"] == Param((3, 4), winit.normal(), "float32", "oi")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_param_shape_becomes_a_tuple_of_ints(given, shape):
     ],
 )
 def test_param_dtype_becomes_its_name(given, name, itemsize):
-    param = Param((3, 5), given, winit.zeros())
+    param = Param((3, 5), winit.zeros(), given)
     assert (param.dtype, param.itemsize, param.size, param.nbytes) == (name, itemsize, 15, 15 * itemsize)
 
 
@@ -70,7 +72,7 @@ def test_param_dtype_becomes_its_name(given, name, itemsize):
         ({"shape": (True,)}, TypeError, r"^shape must hold integers, not True$"),
         ({"shape": (2, -1)}, ValueError, r"^shape must not hold negative sizes: \(2, -1\)$"),
         ({"shape": (1 << 32, (1 << 31) + 1)}, ValueError, r"more than 2\^63$"),
-        ({"dtype": "float99"}, TypeError, r"^dtype must be .*, not 'float99'$"),
+        ({"dtype": "float99"}, TypeError, r"^dtype must be .*, not 'float99'; did you mean"),
         ({"dtype": "object"}, TypeError, r"^dtype must be boolean, integer, real or complex, not object$"),
         ({"dtype": "float128"}, ValueError, r"^dtype must be one of float32, .*, not 'float128'$"),
         ({"dtype": "complex128"}, ValueError, r"^dtype must be one of float32, .*, not 'complex128'$"),
@@ -78,8 +80,12 @@ def test_param_dtype_becomes_its_name(given, name, itemsize):
         # NumPy parses such text as Python and lets its SyntaxError through.
         ({"dtype": ","}, TypeError, r"^dtype must be .*, not ','$"),
         ({"dtype": "(2,f4"}, TypeError, r"^dtype must be .*, not '\(2,f4'$"),
-        ({"scheme": "normal()"}, TypeError, r"^scheme must be a winit scheme, not 'normal\(\)'$"),
-        ({"scheme": winit.normal}, TypeError, r"^scheme must be a winit scheme, not <class"),
+        ({"scheme": "normal()"}, TypeError, r"^scheme must be a winit scheme such as .*, not 'normal\(\)'; text"),
+        (
+            {"scheme": winit.normal},
+            TypeError,
+            r"^scheme must be a winit scheme such as .*, not <class .* did you mean normal\(\)\?$",
+        ),
         ({"layout": "hwio"}, ValueError, r"^layout must be 'oi', 'io' or winit\.Axes, not 'hwio'$"),
         ({"layout": 3}, TypeError, r"^layout must be 'oi', 'io' or winit\.Axes, not int$"),
         ({"key": 3}, TypeError, r"^key must be a str or None, not int$"),
@@ -118,34 +124,40 @@ def test_first_matching_rule_wins():
         ("*norm*", "model.layers.0.input_layernorm.weight", True),
         ("*.Weight", "a.weight", False),
         ("A.*", "a.weight", False),
-        ("h.?.w", "h.1.w", True),
-        ("h.?.w", "h.10.w", False),
-        ("h.[01].w", "h.1.w", True),
-        ("h.[!01].w", "h.1.w", False),
+        ("h.?.w", "h.1.w", False),
+        ("h.?.w", "h.?.w", True),
+        ("h.[01].w", "h.1.w", False),
+        ("h.[01].w", "h.[01].w", True),
+        ("['Dense_0']['kernel']", "['Dense_0']['kernel']", True),
+        ("*['kernel']", "['Dense_0']['kernel']", True),
+        ("layers[0].*", "layers[0].scale", True),
         ("h", "h.w", False),
         ("*.w", "a\n.w", True),
     ],
 )
 def test_globs(glob, name, matches):
-    plan = Plan({name: (2,)}, rules=[(glob, winit.ones()), ("*", winit.zeros())])
-    assert plan[name].scheme == (winit.ones() if matches else winit.zeros())
+    rules = [Rule(glob, winit.ones(), optional=not matches), ("*", winit.zeros())]
+    assert Plan({name: (2,)}, rules)[name].scheme == (winit.ones() if matches else winit.zeros())
+    assert globs.matches(glob, name) == matches
     text = f"{tensor('shape = [2]', name)}[[rules]]\nmatch = {json.dumps(glob)}\nscheme = 'ones()'\n"
     if matches:
         assert Plan.from_toml(text)[name].scheme == winit.ones()
     else:
-        with pytest.raises(ValueError, match=r"has no scheme, and no rule matches its name"):
+        with pytest.raises(ValueError, match=r"^the pattern .* matches no name"):
             Plan.from_toml(text)
+        with pytest.raises(ValueError, match=r"has no scheme, and no rule matches its name"):
+            Plan.from_toml(f"{text}optional = true\n")
 
 
 def test_rule_gives_layout_and_dtype():
     plan = Plan({"a": (4, 8), "b": (4, 8)}, rules=[("a", winit.lecun_normal(), "io", "float16"), ("*", winit.ones())])
-    assert plan["a"] == Param((4, 8), "float16", winit.lecun_normal(), "io")
-    assert plan["b"] == Param((4, 8), "float32", winit.ones(), "oi")
+    assert plan["a"] == Param((4, 8), winit.lecun_normal(), "float16", "io")
+    assert plan["b"] == Param((4, 8), winit.ones(), "float32", "oi")
 
 
 def test_rule_leaves_alone_what_a_param_says():
-    own = Param((4, 8), "float64", winit.normal(), "io")
-    half = Param((4, 8), "float64", layout=Axes(0, 1))
+    own = Param((4, 8), winit.normal(), "float64", "io")
+    half = Param((4, 8), dtype="float64", layout=Axes(0, 1))
     plan = Plan({"a": own, "b": half}, rules=[("*", winit.zeros(), "oi", "float16")])
     assert plan["a"] == own
     assert plan["b"] == replace(half, scheme=winit.zeros())
@@ -159,16 +171,16 @@ def test_rule_shape_decides_fans_by_layout():
 
 @pytest.mark.parametrize(
     "rule",
-    ["*", ("*",), (winit.zeros(), "*"), ("*", winit.zeros(), "io", "float32", 1)],
-    ids=["str", "1", "turned", "5"],
+    ["*", ("*",), (winit.zeros(), "*"), ("*", winit.zeros(), "io", "float32", False, 1)],
+    ids=["str", "1", "turned", "6"],
 )
 def test_malformed_rules_refused(rule):
-    with pytest.raises(TypeError, match=r"^a rule must be \(glob, scheme\[, layout\[, dtype\]\]\), not "):
+    with pytest.raises(TypeError, match=r"^a rule must be \(pattern, scheme\[, layout\[, .*\), not "):
         Plan({"a": (2,)}, rules=[rule])
 
 
 def test_rule_without_a_scheme_refused():
-    with pytest.raises(TypeError, match=r"^rule '\*': scheme must be a winit scheme, not 'zeros'$"):
+    with pytest.raises(TypeError, match=r"^rule '\*': scheme must be .*, not 'zeros'; .*winit.zeros\(\)$"):
         Plan({"a": (2,)}, rules=[("*", "zeros")])
 
 
@@ -180,31 +192,31 @@ def test_rule_without_a_scheme_refused():
     [
         ({"a.w": (2,)}, ValueError, r"^a\.w: has no scheme, and no rule matches its name$"),
         ({"a.w": (2, -2)}, ValueError, r"^a\.w: shape must not hold negative sizes"),
-        ({"a.w": "x"}, TypeError, r"^a\.w: shape must be a sequence"),
+        ({"a.w": "x"}, TypeError, r"^a\.w: must be a Param or a shape, not \'x\'"),
         ({3: (2,)}, TypeError, r"^names must be str, not 3$"),
         ([("a", Param((), scheme=winit.zeros()))] * 2, ValueError, r"^a: the plan has two tensors of this name$"),
         ({"a": Param((4,), scheme=winit.he_normal())}, ValueError, r"^a: layout 'oi' needs a shape of at least two"),
         ({"a": Param((4, 4), scheme=winit.he_normal(), layout=Axes(0, 7))}, ValueError, r"^a: out axis 7 is outside"),
-        ({"a": Param((4,), "int8", winit.normal())}, TypeError, r"^a: normal\(\) draws floating-point values"),
-        ({"a": Param((4,), "int8", winit.constant(300))}, ValueError, r"^a: constant\(value=300\) holds values that"),
-        ({"a": Param((4,), "uint8", winit.constant(-1))}, ValueError, r"^a: constant\(value=-1\) holds values that"),
-        ({"a": Param((4,), "int64", winit.constant(0.5))}, ValueError, r"^a: constant\(value=0\.5\) holds values that"),
+        ({"a": Param((4,), winit.normal(), "int8")}, TypeError, r"^a: normal\(\) draws floating-point values"),
+        ({"a": Param((4,), winit.constant(300), "int8")}, ValueError, r"^a: constant\(300\) holds values that"),
+        ({"a": Param((4,), winit.constant(-1), "uint8")}, ValueError, r"^a: constant\(-1\) holds values that"),
+        ({"a": Param((4,), winit.constant(0.5), "int64")}, ValueError, r"^a: constant\(0\.5\) holds values that"),
         # More digits than any integer type of C has.
         (
-            {"a": Param((4,), "int64", winit.constant(10**30))},
+            {"a": Param((4,), winit.constant(10**30), "int64")},
             ValueError,
             r"^a: constant\(.*\) holds values that int64",
         ),
-        ({"a": Param((4,), "uint64", winit.constant(-(10**30)))}, ValueError, r"^a: constant\(.*\) holds values that"),
-        ({"a": Param((4,), "float16", winit.constant(1e6))}, ValueError, r"^a: .* beyond the range of float16"),
-        ({"a": Param((4,), "float16", winit.normal(std=1e4))}, ValueError, r"^a: .* beyond the range of float16"),
+        ({"a": Param((4,), winit.constant(-(10**30)), "uint64")}, ValueError, r"^a: constant\(.*\) holds values that"),
+        ({"a": Param((4,), winit.constant(1e6), "float16")}, ValueError, r"^a: .* beyond the range of float16"),
+        ({"a": Param((4,), winit.normal(std=1e4), "float16")}, ValueError, r"^a: .* beyond the range of float16"),
         (
             {"a": Param((3,), scheme=winit.literal([1, 2]))},
             ValueError,
             r"^a: literal values have shape \(2,\), the ten",
         ),
-        ({"a": Param((1,), "bool", winit.literal([2]))}, ValueError, r"^a: literal\(\[2\]\) holds values that bool"),
-        ({"a": Param((1,), "bfloat16", winit.literal([1e39]))}, ValueError, r"^a: literal\(.*\) holds values that"),
+        ({"a": Param((1,), winit.literal([2]), "bool")}, ValueError, r"^a: literal\(\[2\]\) holds values that bool"),
+        ({"a": Param((1,), winit.literal([1e39]), "bfloat16")}, ValueError, r"^a: literal\(.*\) holds values that"),
         ({"a": Param(tied="b")}, ValueError, r"^a: tied to 'b', which is not in the plan$"),
         ({"a": Param(tied="a")}, ValueError, r"^a: tied to 'a', which is itself tied to 'a'$"),
         (
@@ -274,11 +286,11 @@ def test_tied_tensor_is_its_target():
     plan = Plan(
         {
             "head": Param(tied="embed"),
-            "embed": Param((6, 4), "float16", winit.normal(), Axes(0, (0, 1)), key="e"),
+            "embed": Param((6, 4), winit.normal(), "float16", Axes(0, (0, 1)), key="e"),
             "again": Param((6, 4), tied="embed"),
         }
     )
-    assert plan["head"] == plan["again"] == Param((6, 4), "float16", layout=Axes(0, (0, 1)), tied="embed")
+    assert plan["head"] == plan["again"] == Param((6, 4), dtype="float16", layout=Axes(0, (0, 1)), tied="embed")
     assert plan.key("head") == plan.key("again") == plan.key("embed") == "e"
     assert (plan.parameters, plan.nbytes) == (24, 48)
     assert list(plan.stored) == ["embed"]
@@ -302,10 +314,10 @@ def test_order_is_kept_and_changes_no_value():
 def test_counts():
     plan = Plan(
         {
-            "a": Param((3, 4), "float64", winit.normal()),
-            "scalar": Param((), "int8", winit.ones()),
-            "empty": Param((0, 7), "float32", winit.zeros()),
-            "b": Param((5,), "bfloat16", winit.normal()),
+            "a": Param((3, 4), winit.normal(), "float64"),
+            "scalar": Param((), winit.ones(), "int8"),
+            "empty": Param((0, 7), winit.zeros(), "float32"),
+            "b": Param((5,), winit.normal(), "bfloat16"),
             "tied": Param(tied="a"),
         }
     )
@@ -317,8 +329,8 @@ def test_counts():
 # ---- immutability, equality, digest
 
 BASE = {
-    "a": Param((4, 6), "float32", winit.normal(std=0.5), "oi", "k"),
-    "b": Param((4, 6), "float32", winit.zeros()),
+    "a": Param((4, 6), winit.normal(std=0.5), "float32", "oi", key="k"),
+    "b": Param((4, 6), winit.zeros(), "float32"),
     "c": Param(tied="a"),
 }
 
@@ -345,7 +357,7 @@ VARIANTS = {
     "order": {"b": BASE["b"], "a": BASE["a"], "c": BASE["c"]},
     "fewer": {"a": BASE["a"], "b": BASE["b"]},
     "more": {**BASE, "d": Param((1,), scheme=winit.zeros())},
-    "untied": {**BASE, "c": Param((4, 6), "float32", winit.normal(std=0.5))},
+    "untied": {**BASE, "c": Param((4, 6), winit.normal(std=0.5), "float32")},
 }
 
 
@@ -385,7 +397,7 @@ def test_digest_changes_with_every_field():
 
 def test_digest_does_not_depend_on_how_the_plan_was_said():
     by_rules = Plan({"a": (4, 6), "b": (6,)}, rules=[("a", winit.normal(std=0.5), "io"), ("*", winit.zeros())])
-    by_params = Plan({"a": Param([4, 6], np.float32, winit.normal(0.0, 0.5), "io"), "b": Param(6, "f4", winit.zeros())})
+    by_params = Plan({"a": Param([4, 6], winit.normal(0.0, 0.5), np.float32, "io"), "b": Param(6, winit.zeros(), "f4")})
     by_text = Plan.from_toml(
         'layout = "io"\n[tensors]\na = { shape = [4, 6], scheme = "normal(std = 1 / 2)" }\n'
         'b = { shape = [6], scheme = "zeros()", layout = "oi" }'
@@ -401,11 +413,11 @@ def test_digest_does_not_depend_on_how_the_plan_was_said():
 def test_with_dtype(dtype):
     plan = Plan(
         {
-            "a": Param((4, 6), "float32", winit.he_normal(), "io", "k"),
+            "a": Param((4, 6), winit.he_normal(), "float32", "io", key="k"),
             "t": Param(tied="a"),
-            "i": Param((3,), "int64", winit.ones()),
-            "z": Param((3,), "complex64", winit.zeros()),
-            "h": Param((2,), "float16", winit.zeros()),
+            "i": Param((3,), winit.ones(), "int64"),
+            "z": Param((3,), winit.zeros(), "complex64"),
+            "h": Param((2,), winit.zeros(), "float16"),
         }
     )
     changed = plan.with_dtype(dtype)
@@ -421,7 +433,7 @@ def test_with_dtype(dtype):
     [
         ("int8", ValueError, r"^dtype must be one of float32, float64, float16, bfloat16, not 'int8'$"),
         ("complex64", ValueError, r"^dtype must be one of float32, .*, not 'complex64'$"),
-        ("float99", TypeError, r"^dtype must be .*, not 'float99'$"),
+        ("float99", TypeError, r"^dtype must be .*, not 'float99'; did you mean"),
     ],
 )
 def test_with_dtype_refuses(dtype, error, match):
@@ -456,7 +468,7 @@ TABLE += [(dtype, scheme) for dtype in (*INTEGERS, "bool", "complex64") for sche
 def test_build_equals_draw(threads):
     plan = Plan(
         {
-            f"{i}": Param((5, 7), dtype, scheme, ("oi", "io", Axes(0, 1))[i % 3], key=f"key {i}" if i % 2 else None)
+            f"{i}": Param((5, 7), scheme, dtype, ("oi", "io", Axes(0, 1))[i % 3], key=f"key {i}" if i % 2 else None)
             for i, (dtype, scheme) in enumerate(TABLE)
         }
     )
@@ -483,13 +495,13 @@ def test_build_equals_draw(threads):
     ],
 )
 def test_build_scalars(dtype, scheme, expected):
-    built = Plan({"s": Param((), dtype, scheme)}).build(seed=0)["s"]
+    built = Plan({"s": Param((), scheme, dtype)}).build(seed=0)["s"]
     assert (built.shape, built.dtype) == ((), np.dtype(dtype))
     assert built == expected
 
 
 def test_build_scalar_draws():
-    built = Plan({"s": Param((), "bfloat16", winit.normal())}).build(seed=1)["s"]
+    built = Plan({"s": Param((), winit.normal(), "bfloat16")}).build(seed=1)["s"]
     whole = winit.draw(winit.normal(), 3, seed=1, name="s", dtype="bfloat16")
     assert built.shape == ()
     assert built.tobytes() == whole[:1].tobytes()
@@ -498,7 +510,7 @@ def test_build_scalar_draws():
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (3, 0, 2)])
 @pytest.mark.parametrize("scheme", [winit.normal(), winit.zeros()])
 def test_build_empty(shape, scheme):
-    assert Plan({"e": Param(shape, "float16", scheme)}).build(seed=0)["e"].shape == shape
+    assert Plan({"e": Param(shape, scheme, "float16")}).build(seed=0)["e"].shape == shape
 
 
 def test_negative_zero_is_not_mistaken_for_zero():
@@ -513,11 +525,11 @@ def test_negative_zero_is_not_mistaken_for_zero():
 def test_build_gives_the_same_bytes_for_any_number_of_threads():
     # Ranges are 2^20 elements: these tensors start and end inside them, and small ones share one.
     laws = [winit.normal(), winit.uniform(), winit.truncated_normal(), winit.constant(2), winit.he_normal()]
-    params = {f"s.{i}": Param((i % 7, i % 11), FLOATS[i % 4], laws[i % 5]) for i in range(300)}
-    params["large.0"] = Param(((1 << 20) + 12345,), "float32", winit.normal())
-    params |= {f"t.{i}": Param((i,), "int16", winit.ones()) for i in range(50)}
-    params["large.1"] = Param((3, (1 << 18) + 7), "float64", winit.uniform())
-    params["large.2"] = Param(((1 << 21) + 1,), "bfloat16", winit.truncated_normal())
+    params = {f"s.{i}": Param((i % 7, i % 11), laws[i % 5], FLOATS[i % 4]) for i in range(300)}
+    params["large.0"] = Param(((1 << 20) + 12345,), winit.normal(), "float32")
+    params |= {f"t.{i}": Param((i,), winit.ones(), "int16") for i in range(50)}
+    params["large.1"] = Param((3, (1 << 18) + 7), winit.uniform(), "float64")
+    params["large.2"] = Param(((1 << 21) + 1,), winit.truncated_normal(), "bfloat16")
     plan = Plan(params)
 
     def digest(threads):
@@ -556,7 +568,7 @@ def test_build_refuses(arguments, error, match):
 def test_build_that_cannot_be_allocated():
     # 2^62 bytes: more than any address space, so refused without touching memory.
     with pytest.raises(MemoryError):
-        Plan({"w": Param((1 << 60,), "float32", winit.zeros())}).build(seed=0)
+        Plan({"w": Param((1 << 60,), winit.zeros(), "float32")}).build(seed=0)
 
 
 # ---- TOML: round trip
@@ -605,7 +617,11 @@ def params(draw):
             shape, scheme = draw(st.sampled_from([(2, 4, 3), (6, 2, 2)])), draw(st.sampled_from(FANS))
         case _:
             scheme = draw(st.sampled_from([winit.zeros(), winit.ones(), winit.constant(1), winit.constant(True)]))
-    return Param(shape, dtype, scheme, layout, draw(st.none() | NAMES))
+    try:
+        winit.fans(shape, layout)
+    except ValueError:  # axes that the shape does not have
+        layout = draw(st.sampled_from(["oi", "io"]))
+    return Param(shape, scheme, dtype, layout, key=draw(st.none() | NAMES))
 
 
 @st.composite
@@ -668,7 +684,7 @@ def test_any_name_round_trips_as_name_key_and_target(name):
 def test_literal_values_round_trip_exactly(values):
     scheme = winit.literal(values)
     dtype = {"f": "float64", "b": "bool", "i": "int64", "u": "uint64"}[scheme.values.dtype.kind]
-    plan = Plan({"w": Param(scheme.values.shape, dtype, scheme)})
+    plan = Plan({"w": Param(scheme.values.shape, scheme, dtype)})
     assert plan.build(seed=0)["w"].tobytes() == np.asarray(values, dtype).tobytes()
     again = Plan.from_toml(plan.to_toml())
     assert again["w"].scheme.values.dtype == scheme.values.dtype
@@ -714,7 +730,7 @@ def test_toml_defaults_rules_and_own_fields():
         "rest.w" = { shape = [4, 8] }
         tied = { tied = "own" }
         [[rules]]
-        match = "[rmp]*d*"
+        match = "*ed"
         scheme = "lecun_normal()"
         dtype = "bfloat16"
         layout = "oi"
@@ -724,12 +740,12 @@ def test_toml_defaults_rules_and_own_fields():
         """
     )
     assert dict(plan) == {
-        "plain": Param((4, 8), "float16", winit.he_normal(), "io"),
-        "own": Param((4, 8), "float64", winit.he_normal(), Axes(0, 1), "k"),
-        "ruled": Param((4, 8), "bfloat16", winit.lecun_normal(), "oi"),
-        "mixed": Param((4, 8), "float32", winit.lecun_normal(), "io"),
-        "rest.w": Param((4, 8), "float16", winit.ones(), "io"),
-        "tied": Param((4, 8), "float64", layout=Axes(0, 1), tied="own"),
+        "plain": Param((4, 8), winit.he_normal(), "float16", "io"),
+        "own": Param((4, 8), winit.he_normal(), "float64", Axes(0, 1), key="k"),
+        "ruled": Param((4, 8), winit.lecun_normal(), "bfloat16", "oi"),
+        "mixed": Param((4, 8), winit.lecun_normal(), "float32", "io"),
+        "rest.w": Param((4, 8), winit.ones(), "float16", "io"),
+        "tied": Param((4, 8), dtype="float64", layout=Axes(0, 1), tied="own"),
     }
 
 
@@ -747,10 +763,13 @@ def test_toml_empty():
         ("a{0..1}b{0..1}", ["a0b0", "a0b1", "a1b0", "a1b1"]),
         ("{{0..2}}", ["{0..2}"]),
         ("{{0..2}}.{0..1}", ["{0..2}.0", "{0..2}.1"]),
-        ("{a..b}", ["{a..b}"]),
-        ("{0...2}", ["{0...2}"]),
-        ("{-1..2}", ["{-1..2}"]),
-        ("{0..}", ["{0..}"]),
+        ("{{a..b}}", ["{a..b}"]),
+        ("{{{0..1}}}", ["{0}", "{1}"]),
+        ("a{{b", ["a{b"]),
+        ("}}{{", ["}{"]),
+        ("{-1..1}", ["-1", "0", "1"]),
+        ("h.{i=0..1}.w", ["h.0.w", "h.1.w"]),
+        ("{q,k}.{1 + 1}", ["q.2", "k.2"]),
     ],
 )
 def test_toml_ranges(pattern, names):
@@ -765,8 +784,8 @@ def test_toml_range_of_twelve():
 
 def test_toml_ranges_in_key_and_tied():
     plan = Plan.from_toml(
-        '[tensors]\n"h.{0..2}.e.{7..8}.w" = { shape = [2], scheme = "ones()", key = "old.{7..8}.of.{0..2}" }\n'
-        '"t.{0..2}.{7..8}" = { tied = "h.{0..2}.e.{7..8}.w" }'
+        '[tensors]\n"h.{i=0..2}.e.{j=7..8}.w" = { shape = [2], scheme = "ones()", key = "old.{j}.of.{i}" }\n'
+        '"t.{i=0..2}.{j=7..8}" = { tied = "h.{i}.e.{j}.w" }'
     )
     for i in range(3):
         for j in (7, 8):
@@ -775,18 +794,10 @@ def test_toml_ranges_in_key_and_tied():
             assert plan.key(f"t.{i}.{j}") == f"old.{j}.of.{i}"
 
 
-def test_toml_equal_ranges_in_key_and_tied_stand_for_their_own_numbers():
-    plan = Plan.from_toml(
-        '[tensors]\n"h.{0..1}.e.{0..1}" = { shape = [2], scheme = "ones()", key = "old.{0..1}.{0..1}" }\n'
-        '"t.{0..1}.{0..1}" = { tied = "h.{0..1}.e.{0..1}" }'
-    )
-    assert [(plan[name].key) for name in plan.stored] == ["old.0.0", "old.0.1", "old.1.0", "old.1.1"]
-    assert plan["t.1.0"].tied == "h.1.e.0"
-
-
-def test_toml_range_in_key_alone_is_text():
-    plan = Plan.from_toml(tensor('shape = [2], scheme = "ones()", key = "k.{0..3}"'))
-    assert plan.key("w") == "k.{0..3}"
+@pytest.mark.parametrize("field", ['shape = [2], scheme = "ones()", key = "k.{0..3}"', 'tied = "h.{0..3}"'])
+def test_toml_range_in_key_or_tied_is_refused(field):
+    with pytest.raises(ValueError, match=r"\{0\.\.3\} is more than one name; name the range, and write that$"):
+        Plan.from_toml(tensor(field))
 
 
 @pytest.mark.parametrize(
@@ -811,7 +822,6 @@ def test_toml_scheme_text(text, scheme):
     assert scheme_of(text) == scheme
 
 
-KNOWN = "constant.*he_normal.*lecun_uniform.*truncated_normal.*zeros|zeros.*he_normal.*"
 MALFORMED = [
     # the text
     ("not TOML", "[tensors", r"^malformed TOML: "),
@@ -822,8 +832,8 @@ MALFORMED = [
     ("an integer of 5000 digits", tensor(f'shape = [1{"0" * 5000}], scheme = "ones()"'), r"digits"),
     # the tables
     ("unknown top key", 'seed = 1\n[tensors]\nw = { shape = [1], scheme = "ones()" }', r"^plan: unknown key 'seed'"),
-    ("unknown top key lists", "seed = 1", r"there are: dtype, layout, tensors, rules$"),
-    ("unknown tensor key", tensor("shape = [1], std = 2"), r"^w: .*unknown key 'std'; there are: shape, dtype, scheme"),
+    ("unknown top key lists", "seed = 1", r"there are: description, .*, layout, tensors, rules$"),
+    ("unknown tensor key", tensor("shape = [1], std = 2"), r"^w: .*unknown key 'std'; there are: shape, scheme, dtype"),
     ("unknown rule key", "[[rules]]\nmatch = '*'\nscheme = 'ones()'\nstd = 1", r"^rules\[0\]: unknown key 'std'"),
     ("rule without scheme", "[[rules]]\nmatch = '*'", r"^rules\[0\] must have 'match' and 'scheme'$"),
     ("rule without match", "[[rules]]\nscheme = 'ones()'", r"^rules\[0\] must have 'match' and 'scheme'$"),
@@ -833,18 +843,22 @@ MALFORMED = [
     ("rules a table", "[rules]\nmatch = '*'", r"^rules must be an array of tables, written \[\[rules\]\]$"),
     ("rules of numbers", "rules = [1]", r"^rules\[0\] must be a table, not 1$"),
     ("tensors a list", "tensors = []", r"^tensors must be a table, not \[\]$"),
-    ("a tensor a list", "[tensors]\nw = [2, 2]", r"^w .*must be a table, not \[2, 2\]$"),
-    ("an unquoted dotted name", "[tensors]\na.b = { shape = [2] }", r"^a: .*unknown key 'b'"),
+    ("a tensor a list", "[tensors]\nw = [2, 2]", r"^w: a tensor .*must be a table, not 2$"),
+    ("an unquoted dotted name", "[tensors]\na.b = { shape = [2] }", r'quoted: "a\.b"'),
     ("top dtype", tensor('shape = [1], scheme = "ones()"').replace("[t", "dtype = 3\n[t"), r"^dtype must be a string"),
-    ("top layout", 'layout = "hwio"', r"^layout 'hwio' needs|^layout .*'hwio'"),
+    ("top layout", 'layout = "hwio"', r"^layout must be 'oi', 'io' or a text .*, not 'hwio'$"),
     ("empty top dtype", 'dtype = ""\n' + tensor('shape = [1], scheme = "ones()"'), r"dtype must be"),
     # shapes
     ("no shape", tensor('scheme = "ones()"'), r"^w: has no shape$"),
     ("no shape, name h", tensor('scheme = "ones()"', "h"), r"^h: has no shape$"),
     ("shape of a tensor called s", tensor('shape = 3, scheme = "ones()"', "s"), r"^s: shape must be an array"),
     ("no fields", tensor(""), r"^w: has no shape$"),
-    ("shape a number", tensor('shape = 3, scheme = "ones()"'), r"^w: shape must be an array of integers, not 3$"),
-    ("shape a string", tensor('shape = "33", scheme = "ones()"'), r"^w: shape must be an array of integers, not '33'$"),
+    ("shape a number", tensor('shape = 3, scheme = "ones()"'), r"^w: shape must be an array of integers .*, not 3$"),
+    (
+        "shape a string",
+        tensor('shape = "33", scheme = "ones()"'),
+        r"^w: shape must be an array of .*, not '33'$",
+    ),
     ("shape of floats", tensor('shape = [2.0], scheme = "ones()"'), r"^w: shape must hold integers, not 2\.0$"),
     ("shape of booleans", tensor('shape = [true], scheme = "ones()"'), r"^w: shape must hold integers, not True$"),
     (
@@ -863,7 +877,7 @@ MALFORMED = [
     (
         "dtype unknown",
         tensor('shape = [1], scheme = "ones()", dtype = "float8"'),
-        r"^w: dtype must be .*, not 'float8'$",
+        r"^w: dtype must be .*, not 'float8'",
     ),
     ("dtype empty", tensor('shape = [1], scheme = "ones()", dtype = ""'), r"^w: dtype must be .*, not ''$"),
     ("dtype of code", tensor('shape = [1], scheme = "ones()", dtype = ","'), r"^w: dtype must be .*, not ','$"),
@@ -878,10 +892,18 @@ MALFORMED = [
         r"^w: dtype must be in native byte order",
     ),
     ("dtype int8", tensor('shape = [1], scheme = "normal()", dtype = "int8"'), r"^w: normal\(\) draws floating-point"),
-    ("dtype too narrow", tensor('shape = [1], scheme = "constant(300)", dtype = "int8"'), r"^w: constant\(value=300\)"),
-    ("beyond int64", tensor(f'shape = [1], scheme = "constant({10**30})", dtype = "int64"'), r"^w: constant\(value=10"),
-    ("layout a number", tensor('shape = [1], scheme = "ones()", layout = 3'), r"^w: layout must be a string, not 3$"),
-    ("layout unknown", tensor('shape = [1], scheme = "ones()", layout = "hwio"'), r"^w: layout 'hwio'"),
+    ("dtype too narrow", tensor('shape = [1], scheme = "constant(300)", dtype = "int8"'), r"^w: constant\(300\)"),
+    ("beyond int64", tensor(f'shape = [1], scheme = "constant({10**30})", dtype = "int64"'), r"^w: constant\(10"),
+    (
+        "layout a number",
+        tensor('shape = [1], scheme = "ones()", layout = 3'),
+        r"^w: layout must be .*, not 3$",
+    ),
+    (
+        "layout unknown",
+        tensor('shape = [1], scheme = "ones()", layout = "hwio"'),
+        r"^w: layout must be .*, not 'hwio'$",
+    ),
     ("layout a scheme", tensor('shape = [1], scheme = "ones()", layout = "ones()"'), r"^w: layout 'ones' is not known"),
     ("Axes too few", tensor('shape = [1], scheme = "ones()", layout = "Axes(0)"'), r"^w: layout 'Axes\(0\)': .*out"),
     (
@@ -893,8 +915,8 @@ MALFORMED = [
     # keys, ties, names
     ("key a number", tensor('shape = [1], scheme = "ones()", key = 3'), r"^w: key must be a string, not 3$"),
     ("tied a number", tensor("tied = 3"), r"^w: tied must be a string, not 3$"),
-    ("tied and more", tensor('tied = "x", shape = [1]'), r"^w: tied tensor: unknown key 'shape'; there are: tied$"),
-    ("tied to nothing", tensor('tied = "x"'), r"^w: tied to 'x', which is not in the plan$"),
+    ("tied and more", tensor('tied = "x", shape = [1]'), r"^w: tied tensor: unknown key 'shape'; there are: tied"),
+    ("tied to nothing", tensor('tied = "x"'), r"^w: tied to 'x', which is not in the plan"),
     ("tied to itself", tensor('tied = "w"'), r"^w: tied to 'w', which is itself tied"),
     (
         "names that overlap",
@@ -905,7 +927,7 @@ MALFORMED = [
     (
         "backwards range",
         tensor('shape = [1], scheme = "ones()"', "h.{3..1}.w"),
-        r"^h\.\{3\.\.1\}\.w: .* runs backwards$",
+        r"^h\.\{3\.\.1\}\.w: .* runs backwards, from 3 to 1$",
     ),
     ("huge range", tensor("shape = [1]", "h.{0..1000000}"), r"^h\.\{0\.\.1000000\}: .* more than a million names$"),
     ("very huge range", tensor("shape = [1]", "h.{0..999999999999999999}"), r"^h\..* more than a million names$"),
@@ -915,7 +937,7 @@ MALFORMED = [
     # schemes
     (
         "no rule matches",
-        tensor("shape = [1]", "a.w") + "[[rules]]\nmatch = 'b'\nscheme = 'ones()'",
+        tensor("shape = [1]", "a.w") + "[[rules]]\nmatch = 'b'\nscheme = 'ones()'\noptional = true",
         r"^a\.w: has no scheme",
     ),
     ("scheme a number", tensor("shape = [1], scheme = 3"), r"^w: scheme must be a string, not 3$"),
@@ -924,11 +946,15 @@ MALFORMED = [
         tensor('shape = [1], scheme = "zeros"'),
         r"^w: scheme 'zeros' needs parenth.*zeros\(\)",
     ),
-    ("scheme of two lines", tensor(r'shape = [1], scheme = "one(\n)"'), rf"^w: scheme 'one' is not known.*({KNOWN})"),
+    (
+        "scheme of two lines",
+        tensor(r'shape = [1], scheme = "one(\n)"'),
+        r"'one' is not known; did you mean 'ones'",
+    ),
 ] + [
     (f"scheme {text[:40]}", tensor(f"shape = [2, 2], scheme = {json.dumps(text)}"), match)
     for text, match in [
-        ("orthodox()", rf"^w: scheme 'orthodox' is not known; there are: .*({KNOWN})"),
+        ("orthodox()", r"^w: scheme 'orthodox' is not known; did you mean 'orthogonal'\?$"),
         ("Normal()", r"^w: scheme 'Normal' is not known"),
         ("Scheme()", r"^w: scheme 'Scheme' is not known"),
         ("eval('1')", r"^w: scheme 'eval' is not known"),
@@ -939,28 +965,28 @@ MALFORMED = [
         ("normal()()", r"^w: scheme 'normal\(\)\(\)' is not a call"),
         ("normal()\x00", r"^w: scheme .* is not a call"),
         ("normal() + normal()", r"^w: scheme .* is not a call"),
-        ("winit.normal()", r"^w: scheme 'winit.normal' is not known; there are: "),
+        ("winit.normal()", r"^w: scheme 'winit.normal' is not known; did you mean "),
         ("[normal][0]()", r"^w: scheme .* is not a call"),
         ("(lambda: 1)()", r"^w: scheme .* is not a call"),
         ("(normal := zeros)()", r"^w: scheme .* is not a call"),
         ("__import__('os').system('x')", r"^w: scheme .* is not a call"),
-        ("normal(std=__import__('os').system('x'))", r"^w: scheme .*arguments must be numbers"),
-        ("normal.__class__()", r"^w: scheme 'normal.__class__' is not known; there are: "),
-        ("normal(std=(1).__class__)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=[1 for _ in ()])", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=1 if 1 else 2)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=2 ** 3)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=9 // 2)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=+1)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=f'{1}')", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=x)", r"^w: scheme .*arguments must be numbers"),
+        ("normal(std=__import__('os').system('x'))", r"^w: scheme .*an expression is made of numbers"),
+        ("normal.__class__()", r"^w: scheme 'normal.__class__' is not known"),
+        ("normal(std=(1).__class__)", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(std=[1 for _ in ()])", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(std=1 if 1 else 2)", r"^w: scheme .*1 is neither true nor false"),
+        ("normal(std=9 ** 9 ** 9)", r"^w: scheme .*\*\* makes a number that is too large"),
+        ("normal(std=(-8) ** 0.5)", r"^w: scheme .*is not a real number"),
+        ("normal(std=1 / 0)", r"^w: scheme .*division by zero"),
+        ("normal(std=f'{1}')", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(std=x)", r"^w: scheme .*'x' is not known; there are: no names$"),
         ("normal(std=None)", r"^w: scheme .*std must be a number, not None$"),
-        ("normal(std=1j)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=sqrt)", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=sqrt(1, 2))", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=sqrt(x=1))", r"^w: scheme .*arguments must be numbers"),
-        ("normal(std=exp(1))", r"^w: scheme .*arguments must be numbers"),
-        ("normal(*[1, 2])", r"^w: scheme .*arguments must be numbers"),
+        ("normal(std=1j)", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(std=sqrt)", r"^w: scheme .*'sqrt' is not known; there are: no names$"),
+        ("normal(std=sqrt(1, 2))", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(std=sqrt(x=1))", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(std=exp(1))", r"^w: scheme .*an expression is made of numbers"),
+        ("normal(*[1, 2])", r"^w: scheme .*an expression is made of numbers"),
         ("normal(**{'std': 1})", r"^w: scheme .*\*\* is not allowed"),
         ("normal(std='a' * 3)", r"^w: scheme .*'a' is not a number"),
         ("normal(std=True + 1)", r"^w: scheme .*True is not a number"),

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 import winit
 from winit import Param, Plan
 from winit._files import reader as archives
-from winit._trained import loader as transfer
-from winit._trained.loader import FITS
+from winit._trained import fits, loader
+from winit._trained.name_rules import FITS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pread"), reason="reading in blocks needs POSIX")
 torch = pytest.importorskip("torch")
@@ -51,7 +51,7 @@ def plan_of(arrays, **changes):
     for name, its in {**arrays, **changes}.items():
         shape, dtype = its if isinstance(its, tuple) else (its.shape, its.dtype.name)
         scheme = DRAWN if dtype in ("float32", "float64", "float16", "bfloat16") else winit.ones()
-        params[name] = Param(shape, dtype, scheme)
+        params[name] = Param(shape, scheme, dtype)
     return Plan(params)
 
 
@@ -384,8 +384,8 @@ def test_selected_indices_are_exact():
                 expected = [i * (size // count) for i in range(count)]
             else:
                 expected = [round(Fraction(i * (size - 1), count - 1)) for i in range(count)]
-            assert transfer.evenly_spaced(size, count).tolist() == expected, (size, count)
-    assert transfer.evenly_spaced(5, 0).tolist() == []
+            assert fits.evenly_spaced(size, count).tolist() == expected, (size, count)
+    assert fits.evenly_spaced(5, 0).tolist() == []
 
 
 @pytest.mark.parametrize("how", ["select", "overlap"])
@@ -611,7 +611,7 @@ def test_the_report_and_what_is_written(tmp_path):
     arrays = {"a": values((2, 2)), "b": values((3,)), "c": values((1,))}
     plan = plan_of({}, a=((2, 2), "float32"), b=((4,), "float16"), d=((2,), "float32"))
     loaded = winit.pretrained(save(tmp_path / "f", arrays), plan, seed=7, strict=False, cast=True, fit={"b": "overlap"})
-    assert loaded.report == transfer.Report({"a": "a"}, {"b": ("b", "overlap")}, {"b": "float32"}, ("d",), ("c",))
+    assert loaded.report == loader.Report({"a": "a"}, {"b": ("b", "overlap")}, {"b": "float32"}, ("d",), ("c",))
     assert str(loaded.report) == "1 copied, 1 fitted, 1 drawn, 1 left over" and str(loaded.report) in repr(loaded)
     assert (loaded.plan, loaded.seed) == (plan, 7)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -844,7 +844,7 @@ def test_a_file_cut_while_it_is_read(tmp_path, monkeypatch):
     loaded = winit.pretrained(path, plan_of({"w": array}), seed=0)
     with path.open("r+b") as file:
         file.truncate(1000)
-    monkeypatch.setattr(transfer, "identity", lambda descriptor: loaded._loaded[0].entry.file.identity)
+    monkeypatch.setattr(loader, "file_stamp", lambda descriptor: loaded._loaded[0].entry.file.stamp)
     with pytest.raises(ValueError, match="f was cut short while it was read"):
         loaded.write(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -856,7 +856,7 @@ PEAK = """
 import sys, threading, winit
 from winit import Param, Plan
 from winit._files import reader as archives
-from winit._trained import loader as transfer
+from winit._trained import fits, loader
 import winit._dense.passes
 def peak():
     with open("/proc/self/status") as file:

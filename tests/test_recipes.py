@@ -547,7 +547,7 @@ def changed(plan: Plan, name: str, param: Param | None) -> Plan:
 def test_a_std_wrong_by_a_twentieth_is_found(gpt2_states, factor):
     plan = recipes.gpt2(**TRANSFORMERS["gpt2"][1])
     name = "transformer.h.1.mlp.c_fc.weight"
-    broken = changed(plan, name, Param(plan[name].shape, "float32", winit.normal(std=0.02 * factor)))
+    broken = changed(plan, name, Param(plan[name].shape, winit.normal(std=0.02 * factor), "float32"))
     assert compare(plan, gpt2_states, {}) == {}
     assert list(compare(broken, gpt2_states, {})) == [name]
 
@@ -564,7 +564,7 @@ def test_a_std_wrong_by_a_twentieth_is_found(gpt2_states, factor):
 def test_another_law_of_the_same_std_is_found(gpt2_states, scheme):
     plan = recipes.gpt2(**TRANSFORMERS["gpt2"][1])
     name = "transformer.h.1.mlp.c_fc.weight"
-    assert list(compare(changed(plan, name, Param((48, 192), "float32", scheme)), gpt2_states, {})) == [name]
+    assert list(compare(changed(plan, name, Param((48, 192), scheme, "float32")), gpt2_states, {})) == [name]
 
 
 def test_missing_and_unexpected_tensors_are_found(gpt2_states):
@@ -572,9 +572,9 @@ def test_missing_and_unexpected_tensors_are_found(gpt2_states):
     name = "transformer.h.1.ln_1.bias"
     assert compare(changed(plan, name, None), gpt2_states, {}) == {"missing": [name]}
     assert compare(changed(plan, "x", plan[name]), gpt2_states, {}) == {"unexpected": ["x"]}
-    wrong = changed(plan, name, Param((47,), "float32", winit.zeros()))
+    wrong = changed(plan, name, Param((47,), winit.zeros(), "float32"))
     assert list(compare(wrong, gpt2_states, {})) == [name]
-    ones = changed(plan, name, Param((48,), "float32", winit.ones()))
+    ones = changed(plan, name, Param((48,), winit.ones(), "float32"))
     assert list(compare(ones, gpt2_states, {})) == [name]
 
 

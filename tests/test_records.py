@@ -237,7 +237,7 @@ def test_schemes_are_values(scheme):
 
 
 def every_record(dtype):
-    return Plan({case.name: Param(case.shape, dtype, case.scheme, case.layout) for case in CASES})
+    return Plan({case.name: Param(case.shape, case.scheme, dtype, case.layout) for case in CASES})
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -267,12 +267,12 @@ def test_show_prints_all_records(tmp_path, capsys):
 
 SPANNING = Plan(
     {
-        "orthogonal": Param((1030, 1100), "float32", winit.orthogonal()),
-        "sparse.oi": Param((2000, 1100), "float16", winit.sparse(50)),
-        "sparse.io": Param((2100, 1001), "bfloat16", winit.sparse(20), "io"),
-        "table": Param((1100, 1000), "float32", winit.embedding(padding=1040)),
-        "hadamard": Param((1100, 1001), "float32", winit.hadamard()),
-        "a_log": Param((300, 2000), "float64", winit.mamba_a_log()),
+        "orthogonal": Param((1030, 1100), winit.orthogonal(), "float32"),
+        "sparse.oi": Param((2000, 1100), winit.sparse(50), "float16"),
+        "sparse.io": Param((2100, 1001), winit.sparse(20), "bfloat16", "io"),
+        "table": Param((1100, 1000), winit.embedding(padding=1040), "float32"),
+        "hadamard": Param((1100, 1001), winit.hadamard(), "float32"),
+        "a_log": Param((300, 2000), winit.mamba_a_log(), "float64"),
     }
 )
 

@@ -19,7 +19,7 @@ import struct
 import mpmath as mp
 
 mp.mp.dps = 60
-KERNELS = pathlib.Path(__file__).parents[1] / "src" / "winit" / "_kernels"
+PACKAGE = pathlib.Path(__file__).parents[1] / "src" / "winit"
 
 
 def to_float32(x):
@@ -205,8 +205,8 @@ def main():
         module.extend(f"    {value!r}," for value in values)
         module.append(")")
     header += ["", "#endif", ""]
-    (KERNELS / "coefficients.h").write_text("\n".join(header))
-    (KERNELS / "coefficients.py").write_text("\n".join(module) + "\n")
+    (PACKAGE / "include" / "winit" / "coefficients.h").write_text("\n".join(header))
+    (PACKAGE / "_kernels" / "coefficients.py").write_text("\n".join(module) + "\n")
     for name, worst in errors.items():
         print(f"{name:24} {mp.nstr(worst, 3)}")
 

@@ -125,6 +125,10 @@ class Computed:
         self.to, self.values, self.size = to, values, to.out.size
 
     def run(self, lo: int, hi: int) -> None:
+        with _kernels.default_float_mode():
+            self._run(lo, hi)
+
+    def _run(self, lo: int, hi: int) -> None:
         to = self.to
         if isinstance(to.box, range):
             place = 0

@@ -26,6 +26,8 @@ def shown(value: Any, most: int = 200) -> str:
     """Return the repr of a value, cut where it is long: a message must stay readable whatever came."""
     try:
         text = repr(value)
+    except RecursionError:
+        raise
     except Exception as error:
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= most else f"{text[: most - 30]}... ({len(text):,} characters)"
@@ -116,7 +118,9 @@ def check_one_of(value: Any, known: Iterable[str], what: str) -> str:
     known = tuple(known)
     text = check_text(value, what)
     if text not in known:
-        raise ValueError(f"{what} must be one of {', '.join(map(repr, known))}, not {shown(value)}")
+        *first, last = map(repr, known)
+        choice = f"{first[0]} or {last}" if len(first) == 1 else f"one of {', '.join([*first, last])}"
+        raise ValueError(f"{what} must be {choice}, not {shown(value)}")
     return text
 
 

@@ -6,7 +6,7 @@ class's methods as it is made. docs/design.md has what importing took with it an
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, ClassVar, NoReturn
 
 __all__ = ["Record"]
@@ -78,7 +78,7 @@ def _distinct(value: Any) -> Any:
     return (kind, value or repr(value)) if kind in (float, int, bool, complex) else value
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _defaults(cls: Any) -> dict[str, Any]:
     """The defaults of a record's parameters; read once a class, when a record of it is first printed."""
     from inspect import signature

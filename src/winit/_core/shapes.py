@@ -26,14 +26,18 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
         shape = (shape,)
     if isinstance(shape, (str, bytes, set, frozenset, dict)) or not isinstance(shape, Iterable):
         raise TypeError(f"shape must be a sequence of integers, not {type(shape).__name__}")
-    sizes: list[int] = []
     try:
-        for size in shape:
-            if size is True or size is False:
-                raise TypeError
-            sizes.append(operator.index(size))
-    except TypeError:
+        given = list(shape)
+    except TypeError:  # an array of no axes
         raise TypeError(f"shape must be a sequence of integers, not {shown(shape)}") from None
+    sizes = []
+    for size in given:
+        if isinstance(size, bool) or not isinstance(size, SupportsIndex):
+            raise TypeError(f"shape must hold integers, not {shown(size)}")
+        try:
+            sizes.append(operator.index(size))
+        except TypeError:
+            raise TypeError(f"shape must hold integers, not {shown(size)}") from None
     if any(size < 0 for size in sizes):
         raise ValueError(f"shape must not hold negative sizes: {shown(tuple(sizes))}")
     if len(sizes) > MAX_NDIM:
@@ -41,7 +45,7 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
     if max(sizes, default=0) > MAX_SIZE:
         raise ValueError("shape has an axis of more than 2^63")
     if prod(sizes) > MAX_SIZE:
-        raise ValueError(f"shape {tuple(sizes)} has more than 2^63 elements")
+        raise ValueError(f"shape {tuple(sizes)} has {prod(sizes)} elements, more than 2^63")
     return tuple(sizes)
 
 

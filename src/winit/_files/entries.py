@@ -24,7 +24,7 @@ class File:
     """A file as it was when its header was read."""
 
     path: str
-    identity: tuple[int, ...]
+    stamp: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,10 @@ class _Document:
         self.dtype = _text(self.document, "dtype")
         self.layout = None if "layout" not in self.document else self._layout(self.document["layout"], self.names)
         if self.dtype is not None:
-            Param(dtype=self.dtype)
+            try:
+                Param(dtype=self.dtype)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
         listed = self.document.get("rules", [])
         if not isinstance(listed, list):
             raise ValueError("rules must be an array of tables, written [[rules]]")

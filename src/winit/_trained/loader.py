@@ -155,7 +155,7 @@ class Pretrained:
             descriptors = {}
             for file in dict.fromkeys(tensor.entry.file for tensor in self._loaded):
                 descriptors[file] = stack.enter_context(opened(file.path))
-                if file_stamp(descriptors[file]) != file.identity:
+                if file_stamp(descriptors[file]) != file.stamp:
                     raise ValueError(f"{file.path} has changed since its header was read")
             ready = {}
             for tensor in self._loaded:

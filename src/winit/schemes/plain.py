@@ -144,6 +144,8 @@ class embedding(Scheme):
 
     def __init__(self, std: float = 1.0, padding: int | None = None) -> None:
         if padding is not None:
+            if isinstance(padding, bool) or not hasattr(padding, "__index__"):
+                raise TypeError(f"padding must be an integer or None, not {type(padding).__name__}")
             padding = check_integer(padding, "padding", None)
         self._set(check_not_negative(std, "std"), padding)
 
