@@ -97,7 +97,7 @@ def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dic
         "winit.stream": str(STREAM_VERSION),
         "winit.seed": str(seed),
     }
-    metadata |= {"winit._plans.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
+    metadata |= {"winit.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
     entries: dict[str, Any] = {"__metadata__": metadata}
     places = {}
     end = 0
