@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import winit
-from winit import Plan, checkpoint
+from winit import Plan
 from winit.checkpoint import verify
+from winit.checkpoint.writing import CODES
 from winit.cli import main
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing checkpoints needs POSIX")
@@ -113,7 +114,7 @@ def test_init_dtype_changes_what_is_stored(run, spec, tmp_path, dtype):
     entries = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     stored = {name: entry["dtype"] for name, entry in entries.items() if name != "__metadata__"}
     assert stored.pop("steps") == "I64"
-    assert set(stored.values()) == {checkpoint.CODES[dtype]}
+    assert set(stored.values()) == {CODES[dtype]}
     assert len(stored) == 4
     assert run("verify", path, spec, "--seed", 5, "--dtype", dtype)[0] == 0
     assert run("verify", path, spec, "--seed", 5)[0] == 1
@@ -325,7 +326,7 @@ def test_other_errors(run, spec, monkeypatch, error):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr("winit.cli._show", fail)
+    monkeypatch.setattr("winit.cli.show_command.run", fail)
     one_line(run("show", spec), str(error) or type(error).__name__)
 
 
@@ -333,7 +334,7 @@ def test_keyboard_interrupt(run, spec, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("winit.cli._show", interrupt)
+    monkeypatch.setattr("winit.cli.show_command.run", interrupt)
     assert run("show", spec) == (130, "", "winit: interrupted\n")
 
 

@@ -1,0 +1,7 @@
+"""What ends the program with one line and status 2."""
+
+__all__ = ["FailureError"]
+
+
+class FailureError(Exception):
+    """What ends the program with one line and status 2."""
