@@ -437,7 +437,11 @@ def _open_partial(partial: Path) -> int:
 
 @dataclass(frozen=True)
 class Verification:
-    """What verify found. The file is what its plan and seed say if `ok`."""
+    """What verify found. The file is what its plan and seed say if `ok`.
+
+    notes : what the file's metadata says otherwise than the plan, the seed and the stream version, such as "its
+        metadata says seed 3, not 4". Elements alone decide `ok`: a note is no difference.
+    """
 
     differ: tuple[str, ...]
     missing: tuple[str, ...]
@@ -446,6 +450,7 @@ class Verification:
     metadata: dict[str, str]
     tensors: int
     bytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -521,6 +526,7 @@ def verify(
     seed: int,
     threads: int | None = None,
     progress: Progress | None = None,
+    notes: Callable[[str], None] | None = None,
 ) -> Verification:
     """Recompute every element of a safetensors file in a stream and compare it bit by bit.
 
@@ -528,6 +534,7 @@ def verify(
     ----------
     path : str or os.PathLike.
     plan, seed, threads, progress : as in write.
+    notes : callable(str) or None. Called with each of Verification.notes before any element is recomputed.
 
     Returns
     -------
@@ -543,6 +550,10 @@ def verify(
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         entries, metadata, start = read_header(descriptor, os.fspath(path))
+        said = _contradictions(metadata, plan, seed)
+        if notes is not None:
+            for note in said:
+                notes(note)
         malformed, places = {}, {}
         for name, param in plan.stored.items():
             entry = entries.get(name)
@@ -582,6 +593,21 @@ def verify(
         metadata=metadata,
         tensors=len(places),
         bytes=total,
+        notes=said,
+    )
+
+
+def _contradictions(metadata: dict[str, str], plan: Plan, seed: int) -> tuple[str, ...]:
+    """Say what a file's metadata, where it says anything, says otherwise than a plan, a seed and this stream."""
+    from winit import STREAM_VERSION
+
+    expected = [
+        ("winit.seed", str(seed), "its metadata says seed {}, not {}"),
+        ("winit.stream", str(STREAM_VERSION), "its metadata says stream version {}, and this is {}"),
+        ("winit.plan", plan.digest, "its plan's digest is {}, the plan's is {}"),
+    ]
+    return tuple(
+        text.format(metadata[key], value) for key, value, text in expected if metadata.get(key, value) != value
     )
 
 
