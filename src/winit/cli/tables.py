@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-__all__ = ["print_table"]
+from winit.cli.terminal import printable
+
+__all__ = ["aligned"]
 
 
-def print_table(rows: Sequence[Sequence[str]], left: int) -> None:
-    """Print rows in columns: the first `left` begin in one column, the others end in one."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:left], widths[:left], strict=True)]
-        cells += [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
-        print("  ".join(cells).rstrip())
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lay out rows in columns as lines of text, safe for a terminal.
+
+    Parameters
+    ----------
+    rows : rows of as many cells each.
+    right : the columns whose cells end below each other, as numbers do; those of the others begin so.
+
+    >>> aligned([("name", "size"), ("h", "2")], right=[1])
+    ['name  size', 'h        2']
+
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(padded).rstrip()
+
+    return [line(row) for row in cells]
