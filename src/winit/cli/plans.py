@@ -97,7 +97,7 @@ def missing_file(path: str, recipes: Sequence[str] = ()) -> FailureError:
         near = [f"{recipe}, the recipe"]
     else:
         try:
-            near = [os.path.join(folder, found) for found in nearest(name, os.listdir(folder or "."))]  # noqa: PTH118, PTH208
+            near = [os.path.join(folder, found) for found in nearest(name, os.listdir(folder or "."))[:1]]  # noqa: PTH118, PTH208
         except OSError:
             near = []
     return FailureError(f"{path}: No such file or directory{did_you_mean(near)}")

@@ -80,6 +80,7 @@ def _comments(document: str) -> dict[str, str]:
     for line in document.splitlines():
         if line.startswith("["):
             inside = line.split("#")[0].strip() == "[parameters]"
+            continue
         # A # may stand in a string: what precedes a comment is TOML on its own.
         places = (place for place, character in enumerate(line) if character == "#")
         for place in places if inside else ():
