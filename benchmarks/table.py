@@ -1,4 +1,4 @@
-"""Print the README's table from one run of the benchmarks.
+"""Print the first table of docs/benchmarks.md, of which the README has some rows, from one run of the benchmarks.
 
     pytest benchmarks --benchmark-enable --benchmark-json=run.json && python benchmarks/table.py run.json
 

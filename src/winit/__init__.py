@@ -11,10 +11,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from winit._core.drawing import add, draw, fill, words
-from winit._core.shapes import Axes, fans
+from winit._core.layouts import Axes, fans
 from winit._kernels import engines, use_engine
 from winit.activations import gain
-from winit.schemes import LATER as SCHEMES_LATER
+from winit.schemes import LATER as _SCHEMES_LATER
 from winit.schemes import (
     Scheme,
     constant,
@@ -46,10 +46,13 @@ from winit.schemes import (
 )
 
 if TYPE_CHECKING:
+    from winit import activations, checkpoint, jit, methods, net2net, presets, recipes, stream
     from winit._core.connections import draw_sparse
     from winit._core.headers import get_include
-    from winit._dense.passes import Virtual, dense_backward, dense_forward
-    from winit._plans.plan import Param, Plan
+    from winit._dense.passes import dense_backward, dense_forward
+    from winit._dense.virtual import Virtual
+    from winit._plans.param import Param, Rule
+    from winit._plans.plan import Plan
     from winit._trained.loader import pretrained
     from winit.bit_generator import BitGenerator
     from winit.schemes import (
@@ -80,9 +83,12 @@ __all__ = [
     "BitGenerator",
     "Param",
     "Plan",
+    "Rule",
     "Scheme",
     "Virtual",
+    "activations",
     "add",
+    "checkpoint",
     "chrono_bias",
     "constant",
     "delta_orthogonal",
@@ -107,6 +113,7 @@ __all__ = [
     "identity",
     "idinit",
     "irnn",
+    "jit",
     "kaiming_normal",
     "kaiming_uniform",
     "lecun_normal",
@@ -116,10 +123,14 @@ __all__ = [
     "lstm_bias",
     "mamba_a_log",
     "mamba_dt_bias",
+    "methods",
+    "net2net",
     "normal",
     "ones",
     "orthogonal",
+    "presets",
     "pretrained",
+    "recipes",
     "semi_orthogonal",
     "siren",
     "small_init",
@@ -127,6 +138,7 @@ __all__ = [
     "sparse_columns",
     "sparse_rows",
     "stft",
+    "stream",
     "truncated_normal",
     "uniform",
     "use_engine",
@@ -144,27 +156,34 @@ __all__ = [
 # tensors need not wait for them.
 _LATER = {
     "BitGenerator": "bit_generator",
-    "Param": "_plans.plan",
+    "Param": "_plans.param",
+    "Rule": "_plans.param",
     "Plan": "_plans.plan",
-    "Virtual": "_dense.passes",
+    "Virtual": "_dense.virtual",
     "dense_backward": "_dense.passes",
     "dense_forward": "_dense.passes",
     "draw_sparse": "_core.connections",
     "get_include": "_core.headers",
     "pretrained": "_trained.loader",
-    **dict.fromkeys(SCHEMES_LATER, "schemes"),
+    **dict.fromkeys(_SCHEMES_LATER, "schemes"),
 }
-_MODULES = ("methods", "presets", "recipes")
+_MODULES = ("activations", "checkpoint", "jit", "methods", "net2net", "presets", "recipes", "stream")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"winit.{name}")
-    if name in _LATER:
-        module = importlib.import_module(f"winit.{_LATER[name]}")
-        return globals().setdefault(name, getattr(module, name))
-    raise AttributeError(f"module 'winit' has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"winit.{name}")
+        if name in _LATER:
+            module = importlib.import_module(f"winit.{_LATER[name]}")
+            return globals().setdefault(name, getattr(module, name))
+        import difflib
+
+        near = difflib.get_close_matches(name, __all__, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'winit' has no attribute {name!r}{hint}", name=name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

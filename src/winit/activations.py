@@ -1,7 +1,7 @@
 """One row per activation: value, derivative, the gain that keeps a signal's size, and what it does to variances.
 
-The functions here are in NumPy and float64: the definitions. The kernels have their own (_kernels/activations.h), which
-tests hold against these.
+The functions are in NumPy and float64 (_kernels/activation_rows.py); the kernels have their own, which tests hold
+against these.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from winit._core.laws import exp, normal_cdf, real
+from winit._core.checks import check_number, nearest, shown
+from winit._core.exact import exponential, normal_cdf
 from winit._core.records import Record
+from winit._kernels.activation_rows import TABLE, Row, density
 
 __all__ = [
     "TABLE",
@@ -35,67 +37,6 @@ __all__ = [
     "tanh",
 ]
 
-Array = Any  # a NumPy array or scalar, float64
-Function = Callable[[Any, float], Any]
-
-SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848  # Klambauer et al. 2017, equation 14
-GELU_SLOPE, GELU_CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
-
-
-# ---- functions of the input z, and p, the parameter of the two that have one
-
-
-def _sigmoid(z: Array, p: float = 0.0) -> Array:
-    t = np.exp(-np.abs(z))
-    return np.where(z < 0, t, 1.0) / (1.0 + t)
-
-
-def _softplus(z: Array, p: float = 0.0) -> Array:
-    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
-
-
-def _sech2(z: Array) -> Array:
-    t = np.exp(-2.0 * np.abs(z))
-    return 4.0 * t / np.square(1.0 + t)
-
-
-def _cdf(z: Array) -> Array:
-    """Give the standard normal distribution function, both tails to full relative precision."""
-    halves = np.frompyfunc(lambda x: math.erfc(-x / math.sqrt(2)) / 2, 1, 1)
-    return np.asarray(halves(z), np.float64)
-
-
-def _density(z: Array) -> Array:
-    return np.exp(-0.5 * np.square(z)) / math.sqrt(2 * math.pi)
-
-
-def _exponential_linear(z: Array, alpha: float) -> Array:
-    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0)))
-
-
-def _exponential_linear_slope(z: Array, alpha: float) -> Array:
-    return np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0.0)))
-
-
-def _leaky(z: Array, slope: float) -> Array:
-    return np.where(z < 0, slope * z if slope else 0.0, z)
-
-
-def _leaky_slope(z: Array, slope: float) -> Array:
-    return np.where(z > 0, 1.0, slope)
-
-
-def _gelu_argument(z: Array) -> tuple[Array, Array]:
-    """Twice the argument of gelu_tanh's tanh, and its derivative."""
-    held = np.clip(z, -64.0, 64.0)  # beyond, the sigmoid is 0 or 1; this keeps the cube in range
-    return GELU_SLOPE * (held + GELU_CUBE * held**3), GELU_SLOPE * (1 + 3 * GELU_CUBE * held**2)
-
-
-def _gelu_tanh_slope(z: Array, p: float) -> Array:
-    u, slope = _gelu_argument(z)
-    return _sigmoid(u) + np.clip(z, -64.0, 64.0) * _sigmoid(u) * _sigmoid(-u) * slope
-
-
 # ---- gains: 1 / sqrt(E f(z)^2), z ~ N(0, 1), but for the four rows that torch has and others took over
 
 
@@ -105,7 +46,7 @@ def _leaky_gain(slope: float) -> float:
 
 def _elu_gain(alpha: float) -> float:
     # E f^2 = 1/2 + alpha^2 E[(e^z - 1)^2; z < 0], and E[e^(kz); z < 0] = e^(k^2 / 2) Phi(-k).
-    negative = exp(2.0) * normal_cdf(-2.0) - 2 * exp(0.5) * normal_cdf(-1.0) + 0.5
+    negative = exponential(2.0) * normal_cdf(-2.0) - 2 * exponential(0.5) * normal_cdf(-1.0) + 0.5
     return 1 / math.sqrt(0.5 + alpha * alpha * negative)
 
 
@@ -122,72 +63,21 @@ def _is(number: float) -> Callable[[float], float]:
     return lambda p: number
 
 
-# ---- the table
-
-NOTHING, BIT, OUTPUT, INPUT = range(4)  # what backward needs of a unit: see winit_kept in _kernels/dense_table.h
-
-
-class Row(NamedTuple):
-    """One activation. Rows stand in the order of winit_activation in _kernels/dense_table.h."""
-
-    value: Function
-    derivative: Function
-    kept: int
-    from_output: Function | None  # where OUTPUT is kept, the derivative of an output and Activation.slope_number
-    gain: Callable[[float], float]
-    steepest: float  # the largest |f'|, of the parameter's default
-    parameter: tuple[str, float] | None = None
-
-
-TABLE = {
-    "identity": Row(lambda z, p: z * 1.0, lambda z, p: np.ones_like(z), NOTHING, None, _is(1.0), 1.0),
-    "sigmoid": Row(
-        _sigmoid, lambda z, p: _sigmoid(z) * _sigmoid(-z), OUTPUT, lambda y, p: y * (1.0 - y), _is(1.0), 0.25
-    ),
-    "tanh": Row(
-        lambda z, p: np.tanh(z), lambda z, p: _sech2(z), OUTPUT, lambda y, p: (1.0 - y) * (1.0 + y), _is(5 / 3), 1.0
-    ),
-    "relu": Row(lambda z, p: _leaky(z, 0.0), lambda z, p: _leaky_slope(z, 0.0), BIT, None, _is(math.sqrt(2)), 1.0),
-    "leaky_relu": Row(_leaky, _leaky_slope, BIT, None, _leaky_gain, 1.0, ("slope", 0.01)),
-    "elu": Row(
-        _exponential_linear,
-        _exponential_linear_slope,
-        OUTPUT,
-        lambda y, alpha: np.where(y > 0, 1.0, y + alpha),
-        _elu_gain,
-        1.0,
-        ("alpha", 1.0),
-    ),
-    "selu": Row(
-        lambda z, p: SELU_SCALE * _exponential_linear(z, SELU_ALPHA),
-        lambda z, p: SELU_SCALE * _exponential_linear_slope(z, SELU_ALPHA),
-        OUTPUT,
-        lambda y, floor: np.where(y > 0, SELU_SCALE, y + floor),
-        _is(3 / 4),
-        SELU_SCALE * SELU_ALPHA,
-    ),
-    "softplus": Row(_softplus, lambda z, p: _sigmoid(z), OUTPUT, lambda y, p: -np.expm1(-y), _is(_SOFTPLUS), 1.0),
-    "gelu": Row(lambda z, p: z * _cdf(z), lambda z, p: _cdf(z) + z * _density(z), INPUT, None, _gelu_gain, 1.1289),
-    "gelu_tanh": Row(
-        lambda z, p: z * _sigmoid(_gelu_argument(z)[0]), _gelu_tanh_slope, INPUT, None, _is(_GELU_TANH), 1.1290
-    ),
-    "silu": Row(
-        lambda z, p: z * _sigmoid(z),
-        lambda z, p: _sigmoid(z) * (1.0 + z * _sigmoid(-z)),
-        INPUT,
-        None,
-        _is(_SILU),
-        1.0998,
-    ),
-    "mish": Row(
-        lambda z, p: z * np.tanh(_softplus(z)),
-        lambda z, p: np.tanh(_softplus(z)) + z * _sech2(_softplus(z)) * _sigmoid(z),
-        INPUT,
-        None,
-        _is(_MISH),
-        1.0885,
-    ),
+_GAINS: dict[str, Callable[[float], float]] = {
+    "identity": _is(1.0),
+    "sigmoid": _is(1.0),
+    "tanh": _is(5 / 3),
+    "relu": _is(math.sqrt(2)),
+    "leaky_relu": _leaky_gain,
+    "elu": _elu_gain,
+    "selu": _is(3 / 4),
+    "softplus": _is(_SOFTPLUS),
+    "gelu": _gelu_gain,
+    "gelu_tanh": _is(_GELU_TANH),
+    "silu": _is(_SILU),
+    "mish": _is(_MISH),
 }
+_ALIASES = {"linear": "identity", "swish": "silu"}
 _CODES = {name: code for code, name in enumerate(TABLE)}
 
 # What gain knows besides: torch's names for what is linear.
@@ -199,7 +89,7 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     """Nodes and their masses under the standard normal: [-13, 0] and [0, 13], so that a kink at 0 does no harm."""
     nodes, weights = np.polynomial.legendre.leggauss(400)
     z = np.concatenate([6.5 * (nodes - 1), 6.5 * (nodes + 1)])
-    return z, np.concatenate([weights, weights]) * 6.5 * _density(z)
+    return z, np.concatenate([weights, weights]) * 6.5 * density(z)
 
 
 class Activation(Record):
@@ -207,8 +97,8 @@ class Activation(Record):
 
     Parameters
     ----------
-    name : str. One of identity, sigmoid, tanh, relu, leaky_relu, elu, selu, softplus, gelu (with the error function),
-        gelu_tanh, silu, mish.
+    name : str or None. One of identity (also "linear", and None), sigmoid, tanh, relu, leaky_relu, elu, selu, softplus,
+        gelu (with the error function), gelu_tanh, silu (also "swish"), mish.
     param : float or None. The slope of leaky_relu (default 0.01), the alpha of elu (default 1, not negative).
 
     Raises
@@ -228,16 +118,17 @@ class Activation(Record):
     name: str
     param: float | None
 
-    def __init__(self, name: str, param: float | None = None) -> None:
-        if not isinstance(name, str):
+    def __init__(self, name: str | None, param: float | None = None) -> None:
+        if name is not None and not isinstance(name, str):
             raise TypeError(f"activation must be a str or a winit activation, not {type(name).__name__}")
+        name = "identity" if name is None else _ALIASES.get(name, name)
         if name not in TABLE:
-            raise ValueError(f"activation must be one of {', '.join(TABLE)}, not {name!r}")
+            raise ValueError(f"activation must be one of {', '.join(TABLE)}, not {shown(name)}{nearest(name, TABLE)}")
         taken = TABLE[name].parameter
         if param is None:
             param = None if taken is None else taken[1]
         else:
-            param = real(param, "param")
+            param = check_number(param, "param")
             if taken is None:
                 raise ValueError(f"{name} takes no param; leaky_relu and elu do")
             if name == "elu" and param < 0:  # its output would no longer tell the sign of its input
@@ -266,7 +157,7 @@ class Activation(Record):
     @property
     def gain(self) -> float:
         """The factor of winit.gain."""
-        return self.row.gain(self.number)
+        return _GAINS[self.name](self.number)
 
     def value(self, z: Any) -> np.ndarray:
         """Return f(z), in float64.
@@ -288,14 +179,7 @@ class Activation(Record):
         """
         return self._over(self.row.derivative, z)
 
-    def slope_number(self, dtype: Any) -> float:
-        """What from_output adds to y where the function levels off, rounded to y's type: alpha, or selu's 1.7581.
-
-        So a saturated unit, y = -alpha, has the derivative 0.
-        """
-        return float(np.dtype(dtype).type(SELU_SCALE * SELU_ALPHA if self.name == "selu" else self.number))
-
-    def _over(self, function: Function, z: Any) -> np.ndarray:
+    def _over(self, function: Callable[[Any, float], Any], z: Any) -> np.ndarray:
         with np.errstate(all="ignore"):  # both sides of a selection are computed, and one may be out of its range
             return np.asarray(function(np.asarray(z, np.float64), self.number), np.float64)
 
@@ -337,14 +221,14 @@ class Activation(Record):
         return self._expected(lambda z: self.derivative(z) ** 2, variance)
 
     def _expected(self, function: Callable[[Any], Any], variance: float) -> float:
-        variance = real(variance, "variance")
+        variance = check_number(variance, "variance")
         if variance < 0:
             raise ValueError(f"variance must not be negative, not {variance}")
         z, mass = _quadrature()
         return float((mass * function(math.sqrt(variance) * z)).sum())
 
 
-def activation(given: str | Activation) -> Activation:
+def activation(given: str | Activation | None) -> Activation:
     """Return an activation given as a name or as itself."""
     return given if isinstance(given, Activation) else Activation(given)
 
@@ -445,15 +329,21 @@ def gain(nonlinearity: str, param: float | None = None) -> float:
     """
     if not isinstance(nonlinearity, str):
         raise TypeError(f"nonlinearity must be a str, not {type(nonlinearity).__name__}")
-    if nonlinearity in _LINEAR:
-        nonlinearity = "identity"
+    nonlinearity = "identity" if nonlinearity in _LINEAR else _ALIASES.get(nonlinearity, nonlinearity)
     if nonlinearity not in TABLE:
-        raise ValueError(f"nonlinearity must be one of {', '.join([*_LINEAR, *TABLE])}, not {nonlinearity!r}")
+        hint = nearest(nonlinearity, (*_LINEAR, *TABLE))
+        raise ValueError(
+            f"nonlinearity must be one of {', '.join([*_LINEAR, *TABLE])}, not {shown(nonlinearity)}{hint}"
+        )
     row = TABLE[nonlinearity]
     if param is not None:
-        param = real(param, "param")
+        param = check_number(param, "param")
         if row.parameter is None:
             raise ValueError(f"{nonlinearity} takes no param; leaky_relu and elu do")
     elif row.parameter is not None:
         param = row.parameter[1]
-    return row.gain(param or 0.0)
+    return _GAINS[nonlinearity](param or 0.0)
+
+
+def __dir__() -> list[str]:
+    return __all__

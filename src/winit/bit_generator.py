@@ -131,3 +131,7 @@ def _integer(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
     return value.__index__()
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -32,6 +32,7 @@ except ImportError:
     raise ImportError("winit.jit needs the package numba, which is not installed: pip install 'winit[numba]'") from None
 
 from winit._core import laws
+from winit._core.dtypes import LARGEST
 from winit._core.keys import stream_key
 from winit._kernels import numba_engine as kernels
 
@@ -57,7 +58,7 @@ __all__ = [
 F32, F64, I64, U32, U64 = np.float32, np.float64, np.int64, np.uint32, np.uint64
 BLOCKS = 512  # of the stream, between transform and destination: their words and values stay in the first-level cache
 LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
-    laws.LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
+    LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
 )
 REACH_F32, REACH_F64 = 6.77, 8.66  # the largest |z| of a normal
 
@@ -434,7 +435,7 @@ def _normal(out, key, lo, mean=0.0, std=1.0):
 
 def _truncated_normal(out, key, lo, cut, mean=0.0, std=1.0):
     low, high, largest = F64(cut[0]), F64(cut[1]), _largest(out)
-    tail = 34.7 if out.itemsize == 4 else 75.0  # as in winit.laws.TruncatedNormal
+    tail = 34.7 if out.itemsize == 4 else 75.0  # as in winit._core.laws.TruncatedNormal
     reach = min(math.sqrt(max(low, -high, 0.0) ** 2 + tail), max(abs(low), abs(high)))
     within = max(abs(mean + std * low), abs(mean + std * high)) <= largest  # cuts on one side bring values near to 0
     p = _scaled(0.0 if within else mean, std, reach, largest)
@@ -710,3 +711,7 @@ def with_uniform_loop(out, fn, key, lo):
 @njit(**OPTIONS)
 def with_raw_loop(out, fn, key, lo):
     fill_with(out, fn, key, lo, True)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,7 +1,8 @@
 """Initialisation methods that set several tensors together: functions from a plan to a plan.
 
-Each takes globs that say which tensors play which part, as a model's own names tell, and leaves the others as they are.
-A glob that matches nothing is an error: a misspelt name would leave a tensor with another law.
+Each takes patterns (`*` is any run of characters) that say which tensors play which part, as a model's own names tell,
+and leaves the others as they are. A pattern that matches nothing is an error: a misspelt name would leave a tensor with
+another law.
 """
 
 from __future__ import annotations
@@ -9,26 +10,26 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
-from winit._core.laws import (
-    Constant,
-    Normal,
-    Padded,
-    Sparse,
-    TruncatedNormal,
-    Uniform,
-    Whole,
-    integer,
-    not_negative,
-    real,
+from winit._core.checks import (
+    check_bool,
+    check_integer,
+    check_not_negative,
+    check_number,
+    check_one_of,
+    check_text,
+    shown,
 )
-from winit._core.shapes import fans, roles
-from winit._plans.plan import FLOATS, Param, Plan
+from winit._core.dtypes import FLOATS
+from winit._core.laws import Constant, Normal, Padded, Sparse, TruncatedNormal, Uniform
+from winit._core.layouts import Axes, check_layout, fans, roles
+from winit._core.scheme import Scheme, check_scheme
+from winit._core.shapes import check_shape
+from winit._plans.globs import check_patterns, matching
+from winit._plans.param import Param
+from winit._plans.plan import Plan
 from winit.schemes import (
-    Scheme,
     constant,
     depth_scaled,
     embedding,
@@ -62,48 +63,32 @@ __all__ = [
     "t_fixup",
 ]
 
-Globs = str | Iterable[str]
+Patterns = str | Iterable[str]
 
 
-def _globs(globs: Globs, what: str) -> tuple[str, ...]:
-    found = (globs,) if isinstance(globs, str) else tuple(globs)
-    for glob in found:
-        if not isinstance(glob, str):
-            raise TypeError(f"{what} must be a glob or several, not {glob!r}")
-    return found
-
-
-def _matched(plan: Plan, globs: tuple[str, ...], what: str) -> list[str]:
-    """Names of stored tensors that match, in the plan's order; each glob matches one at least."""
+def _matched(plan: Any, patterns: Patterns, what: str) -> list[str]:
+    """Names of stored tensors that match, in the plan's order; each pattern matches one at least."""
     if not isinstance(plan, Plan):
         raise TypeError(f"plan must be a winit.Plan, not {type(plan).__name__}")
-    for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in plan.stored):
-            raise ValueError(f"{what} {glob!r} matches no tensor of the plan")
-    return [name for name in plan.stored if any(fnmatchcase(name, glob) for glob in globs)]
+    return matching(check_patterns(patterns, what), plan.stored, what)
 
 
-def _rebuilt(plan: Plan, chosen: Mapping[str, Scheme]) -> Plan:
-    return Plan(
-        (name, replace(param, scheme=chosen[name]) if name in chosen else _own(param)) for name, param in plan.items()
-    )
+def _check_plan(plan: Any, what: str = "plan") -> None:
+    if not isinstance(plan, Plan):
+        raise TypeError(f"{what} must be a winit.Plan, not {type(plan).__name__}")
 
 
-def _own(param: Param) -> Param:
-    return param if param.tied is None else Param(tied=param.tied)
-
-
-def assign(plan: Plan, rules: Iterable[tuple[Globs, Scheme | Callable[[str, Param], Scheme]]]) -> Plan:
-    """Return the plan with other schemes for the tensors that globs match; the first match wins.
+def assign(plan: Plan, rules: Iterable[tuple[Patterns, Scheme | Callable[[str, Param], Scheme]]]) -> Plan:
+    """Return the plan with other schemes for the tensors that patterns match; the first match wins.
 
     Parameters
     ----------
     plan : winit.Plan.
-    rules : iterable of (glob or globs, scheme), where the scheme may be a function of a tensor's name and Param.
+    rules : iterable of (pattern or patterns, scheme), where the scheme may be a function of a tensor's name and Param.
 
     Raises
     ------
-    TypeError, ValueError : no plan, no globs; a glob that matches nothing; a scheme that does not fit a tensor.
+    TypeError, ValueError : no plan, no patterns; a pattern that matches nothing; a scheme that does not fit a tensor.
 
     >>> import winit
     >>> plan = winit.Plan({"a.weight": (4, 4), "b.weight": (4, 4)}, rules=[("*", winit.he_normal())])
@@ -111,12 +96,23 @@ def assign(plan: Plan, rules: Iterable[tuple[Globs, Scheme | Callable[[str, Para
     zeros()
 
     """
+    _check_plan(plan)
+    if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Iterable):
+        raise TypeError(f"rules must be an iterable of (pattern, scheme), not {shown(rules)}")
     chosen: dict[str, Scheme] = {}
-    for globs, scheme in rules:
-        for name in _matched(plan, _globs(globs, "a rule's glob"), "glob"):
-            if name not in chosen:
-                chosen[name] = scheme if isinstance(scheme, Scheme) else scheme(name, plan[name])
-    return _rebuilt(plan, chosen)
+    for rule in rules:
+        if not isinstance(rule, (tuple, list)) or len(rule) != 2:
+            raise TypeError(f"a rule must be (pattern or patterns, scheme), not {shown(rule)}")
+        patterns, scheme = rule
+        if not callable(scheme) or isinstance(scheme, type):
+            check_scheme(scheme)
+        for name in _matched(plan, patterns, "the pattern"):
+            if name in chosen:
+                continue
+            made = scheme if isinstance(scheme, Scheme) else scheme(name, plan[name])
+            check_scheme(made, f"{name}: scheme")
+            chosen[name] = made
+    return plan.with_schemes(chosen)
 
 
 def scaled(scheme: Scheme, factor: float, shape: tuple[int, ...], layout: Any = "oi") -> Scheme:
@@ -136,8 +132,10 @@ def scaled(scheme: Scheme, factor: float, shape: tuple[int, ...], layout: Any = 
     normal(std=0.05)
 
     """
-    factor = not_negative(factor, "factor")
-    law = scheme.law(shape, layout)
+    factor = check_not_negative(factor, "factor")
+    check_scheme(scheme)
+    check_layout(layout)
+    law = scheme.law(check_shape(shape), layout)
     match law:
         case Constant():
             return constant(float(law.value) * factor)
@@ -151,16 +149,16 @@ def scaled(scheme: Scheme, factor: float, shape: tuple[int, ...], layout: Any = 
             return sparse(law.keep, law.std * factor)
         case Padded() if isinstance(scheme, embedding):
             return embedding(scheme.std * factor, scheme.padding)
-        case Sparse() | Padded() | Whole():
-            raise TypeError(f"{scheme!r} cannot be scaled from outside; give it another std or gain")
+        case _:
+            raise TypeError(f"{shown(scheme)} cannot be scaled from outside; give it another std or gain")
 
 
-def gpt2_residuals(plan: Plan, outputs: Globs, *, layers: int, std: float = 0.02) -> Plan:
+def gpt2_residuals(plan: Plan, outputs: Patterns, *, layers: int, std: float = 0.02) -> Plan:
     """Give the projections into the residual stream N(0, std^2 / (2 layers)).
 
     Parameters
     ----------
-    outputs : globs of those projections, such as "*.c_proj.weight".
+    outputs : patterns of those projections, such as "*.c_proj.weight".
     layers : int. Layers of the model, two branches each.
     std : float. That of the other weights.
 
@@ -183,13 +181,13 @@ def _layer(name: str, pattern: re.Pattern[str]) -> int:
 
 
 def depth_scaled_residuals(
-    plan: Plan, outputs: Globs, *, std: float = 0.02, cut: float | None = None, number: str = r"(?:^|\.)(\d+)\."
+    plan: Plan, outputs: Patterns, *, std: float = 0.02, cut: float | None = None, number: str = r"(?:^|\.)(\d+)\."
 ) -> Plan:
     """Give the projections into the residual stream std / sqrt(2 (l + 1)), l the layer's number in the tensor's name.
 
     Parameters
     ----------
-    outputs : globs of those projections.
+    outputs : patterns of those projections.
     std, cut : as of winit.depth_scaled.
     number : regular expression whose first group is the layer's number; by default the first number between dots.
 
@@ -210,12 +208,12 @@ def depth_scaled_residuals(
     return assign(plan, [(outputs, lambda name, _: depth_scaled(_layer(name, pattern), std, cut))])
 
 
-def neox(plan: Plan, inputs: Globs, outputs: Globs, *, layers: int, dim: int) -> Plan:
+def neox(plan: Plan, inputs: Patterns, outputs: Patterns, *, layers: int, dim: int) -> Plan:
     """Give a transformer's inner matrices small_init and its output projections wang_init, as GPT-NeoX and Pythia.
 
     Parameters
     ----------
-    inputs, outputs : globs of the matrices that read the residual stream, and that add to it.
+    inputs, outputs : patterns of the matrices that read the residual stream, and that add to it.
     layers, dim : int. Layers and width of the model.
 
     Source: Black et al. 2022 (arXiv 2204.06745).
@@ -229,13 +227,13 @@ def neox(plan: Plan, inputs: Globs, outputs: Globs, *, layers: int, dim: int) ->
     return assign(plan, [(outputs, wang_init(layers, dim)), (inputs, small_init(dim))])
 
 
-def fixup(plan: Plan, inner: Globs, last: Globs, head: Globs = (), *, blocks: int, depth: int) -> Plan:
+def fixup(plan: Plan, inner: Patterns, last: Patterns, head: Patterns = (), *, blocks: int, depth: int) -> Plan:
     """Prepare a residual network without normalisation: He's law scaled by blocks^(-1 / (2 depth - 2)), ends 0.
 
     Parameters
     ----------
-    inner : globs of the layers of residual branches but for the last of each.
-    last : globs of the last layer of each branch, and head of the classifier (weight and bias): 0.
+    inner : patterns of the layers of residual branches but for the last of each.
+    last : patterns of the last layer of each branch, and head of the classifier (weight and bias): 0.
     blocks : int. Residual branches of the network, L.
     depth : int >= 2. Layers of a branch, m: 2 for ResNet's basic block, 3 for its bottleneck.
 
@@ -249,14 +247,14 @@ def fixup(plan: Plan, inner: Globs, last: Globs, head: Globs = (), *, blocks: in
     [0.25, 0.0, 0.0]
 
     """
-    blocks = integer(blocks, "blocks")
-    if integer(depth, "depth") < 2:
+    blocks = check_integer(blocks, "blocks")
+    if check_integer(depth, "depth") < 2:
         raise ValueError(f"depth must be at least 2, not {depth}: a branch's last layer is 0")
     factor = blocks ** (-1 / (2 * depth - 2))
     return assign(
         plan,
         [
-            (_globs(last, "last") + _globs(head, "head"), zeros()),
+            (check_patterns(last, "last") + check_patterns(head, "head"), zeros()),
             (inner, lambda _, param: scaled(he_normal(), factor, param.shape, param.layout)),
         ],
     )
@@ -265,10 +263,10 @@ def fixup(plan: Plan, inner: Globs, last: Globs, head: Globs = (), *, blocks: in
 def t_fixup(
     plan: Plan,
     *,
-    embeddings: Globs,
-    encoder: Globs = (),
-    decoder: Globs = (),
-    others: Globs = (),
+    embeddings: Patterns,
+    encoder: Patterns = (),
+    decoder: Patterns = (),
+    others: Patterns = (),
     encoder_layers: int = 0,
     decoder_layers: int = 0,
     dim: int,
@@ -280,9 +278,9 @@ def t_fixup(
 
     Parameters
     ----------
-    embeddings : globs of the embeddings; scaled by the decoder's N, or the encoder's where there is no decoder.
-    encoder, decoder : globs of the v, output and feed-forward matrices of each side.
-    others : globs of matrices that are only Xavier's: queries and keys.
+    embeddings : patterns of the embeddings; scaled by the decoder's N, or the encoder's where there is no decoder.
+    encoder, decoder : patterns of the v, output and feed-forward matrices of each side.
+    others : patterns of matrices that are only Xavier's: queries and keys.
     encoder_layers, decoder_layers, dim : int.
 
     Source: Huang, Perez, Ba & Volkovs 2020, "Improving transformer optimization through better initialization",
@@ -295,18 +293,18 @@ def t_fixup(
     (normal(std=0.08333333333333333), xavier_uniform(gain=0.3333333333333333))
 
     """
-    dim = integer(dim, "dim")
+    dim = check_integer(dim, "dim")
     sides = {}
-    for globs, layers, side, base in (
+    for patterns, layers, side, base in (
         (encoder, encoder_layers, "encoder", 0.67),
         (decoder, decoder_layers, "decoder", 9 ** (-1 / 4)),
     ):
-        if _globs(globs, side):
-            sides[side] = base * integer(layers, f"{side}_layers") ** (-1 / 4)
+        if check_patterns(patterns, side):
+            sides[side] = base * check_integer(layers, f"{side}_layers") ** (-1 / 4)
     if not sides:
-        raise ValueError("t_fixup needs globs of the encoder's or the decoder's matrices")
-    of_embeddings = (9 * integer(decoder_layers or encoder_layers, "decoder_layers")) ** (-1 / 4)
-    rules: list[tuple[Globs, Scheme]] = [(embeddings, normal(std=dim**-0.5 * of_embeddings))]
+        raise ValueError("t_fixup needs patterns of the encoder's or the decoder's matrices")
+    of_embeddings = (9 * check_integer(decoder_layers or encoder_layers, "decoder_layers")) ** (-1 / 4)
+    rules: list[tuple[Patterns, Scheme]] = [(embeddings, normal(std=dim**-0.5 * of_embeddings))]
     if "encoder" in sides:
         rules.append((encoder, xavier_uniform(sides["encoder"])))
     if "decoder" in sides:
@@ -317,9 +315,9 @@ def t_fixup(
 def deepnorm(
     plan: Plan,
     *,
-    encoder: Globs = (),
-    decoder: Globs = (),
-    others: Globs = (),
+    encoder: Patterns = (),
+    decoder: Patterns = (),
+    others: Patterns = (),
     encoder_layers: int = 0,
     decoder_layers: int = 0,
 ) -> Plan:
@@ -331,8 +329,8 @@ def deepnorm(
 
     Parameters
     ----------
-    encoder, decoder : globs of the v, output and feed-forward matrices of each side.
-    others : globs of queries and keys: gain 1.
+    encoder, decoder : patterns of the v, output and feed-forward matrices of each side.
+    others : patterns of queries and keys: gain 1.
     encoder_layers, decoder_layers : int.
 
     Source: Wang et al. 2022, "DeepNet" (arXiv 2203.00555), figure 2.
@@ -343,11 +341,11 @@ def deepnorm(
     [xavier_normal(gain=0.5), xavier_normal()]
 
     """
-    n = integer(encoder_layers, "encoder_layers") if _globs(encoder, "encoder") else 0
-    m = integer(decoder_layers, "decoder_layers") if _globs(decoder, "decoder") else 0
+    n = check_integer(encoder_layers, "encoder_layers") if check_patterns(encoder, "encoder") else 0
+    m = check_integer(decoder_layers, "decoder_layers") if check_patterns(decoder, "decoder") else 0
     if not n and not m:
-        raise ValueError("deepnorm needs globs of the encoder's or the decoder's matrices")
-    rules: list[tuple[Globs, Scheme]] = []
+        raise ValueError("deepnorm needs patterns of the encoder's or the decoder's matrices")
+    rules: list[tuple[Patterns, Scheme]] = []
     if n:
         rules.append((encoder, xavier_normal(0.87 * (n**4 * m) ** (-1 / 16) if m else (8 * n) ** (-1 / 4))))
     if m:
@@ -355,13 +353,13 @@ def deepnorm(
     return assign(plan, [*rules, (others, xavier_normal())])
 
 
-def silent_branches(plan: Plan, scales: Globs, *, value: float = 0.0) -> Plan:
+def silent_branches(plan: Plan, scales: Patterns, *, value: float = 0.0) -> Plan:
     """Start residual branches at nothing, or nearly: what multiplies them is `value`.
 
     Parameters
     ----------
-    scales : globs of the scalars of SkipInit and ReZero, the vectors of LayerScale, or the last normalisation's gain of
-        each branch (zero-gamma).
+    scales : patterns of the scalars of SkipInit and ReZero, the vectors of LayerScale, or the last normalisation's gain
+        of each branch (zero-gamma).
     value : float. 0, or LayerScale's 1e-6 to 0.1.
 
     Source: De & Smith 2020 (SkipInit, arXiv 2002.10444); Bachlechner et al. 2020 (ReZero, arXiv 2003.04887); Touvron et
@@ -373,17 +371,17 @@ def silent_branches(plan: Plan, scales: Globs, *, value: float = 0.0) -> Plan:
     zeros()
 
     """
-    value = real(value, "value")
+    value = check_number(value, "value")
     return assign(plan, [(scales, constant(value) if value else zeros())])
 
 
-def biases(plan: Plan, rule: str | float = "zeros", *, match: Globs = "*.bias", weight: str = "weight") -> Plan:
+def biases(plan: Plan, rule: str | float = "zeros", *, match: Patterns = "*.bias", weight: str = "weight") -> Plan:
     """Give biases one rule: 0, a constant, or torch's U[-b, b), b = 1 / sqrt(fan_in of the layer's weight).
 
     Parameters
     ----------
     rule : "zeros", a number (0.01 keeps ReLU units from starting dead), or "torch".
-    match : globs of the biases.
+    match : patterns of the biases.
     weight : str. What a bias's last name is replaced by to find its weight: "fc1.bias" -> "fc1.weight".
 
     Raises
@@ -399,18 +397,19 @@ def biases(plan: Plan, rule: str | float = "zeros", *, match: Globs = "*.bias", 
 
     """
     if isinstance(rule, str) and rule not in ("zeros", "torch"):
-        raise ValueError(f"rule must be 'zeros', 'torch' or a number, not {rule!r}")
+        raise ValueError(f"rule must be 'zeros', 'torch' or a number, not {shown(rule)}")
+    check_text(weight, "weight")
     if rule == "zeros":
         return assign(plan, [(match, zeros())])
     if rule != "torch":
-        return assign(plan, [(match, constant(real(rule, "rule")))])
+        return assign(plan, [(match, constant(check_number(rule, "rule")))])
 
     def like_torch(name: str, _: Param) -> Scheme:
         other = ".".join([*name.split(".")[:-1], weight])
         if other not in plan or other == name:
             raise ValueError(f"{name}: its weight {other!r} is not in the plan")
         try:
-            fan_in = fans(plan[other].shape, plan[other].layout)[0]
+            fan_in = _torch_fan_in(plan[other])
         except ValueError as error:
             raise ValueError(f"{name}: its weight {other!r} has no fans: {error}") from None
         bound = 1 / math.sqrt(max(fan_in, 1))
@@ -419,18 +418,26 @@ def biases(plan: Plan, rule: str | float = "zeros", *, match: Globs = "*.bias", 
     return assign(plan, [(match, like_torch)])
 
 
-def lora(plan: Plan, a: Globs, b: Globs, *, init: str = "kaiming") -> Plan:
+def _torch_fan_in(param: Param) -> int:
+    """The fan_in that torch counts: of a transposed convolution, (in, out / groups, *spatial), that of its axis 1."""
+    layout = param.layout
+    if isinstance(layout, Axes) and len(param.shape) > 2 and (layout.in_, layout.out) == ((0,), (1,)):
+        layout = "oi"
+    return fans(param.shape, layout)[0]
+
+
+def lora(plan: Plan, a: Patterns, b: Patterns, *, init: str = "kaiming") -> Plan:
     """Start low-rank adapters at nothing: A random, B 0, so that B A is 0.
 
     Parameters
     ----------
-    a : globs of the matrices (rank, in).
-    b : globs of the matrices (out, rank).
+    a : patterns of the matrices (rank, in).
+    b : patterns of the matrices (out, rank).
     init : "kaiming": A from U(-1 / sqrt(in), 1 / sqrt(in)); "gaussian": A from N(0, 1 / rank^2).
 
     Raises
     ------
-    TypeError, ValueError : an unknown init; a glob that matches nothing.
+    TypeError, ValueError : an unknown init; a pattern that matches nothing.
 
     Source: Hu et al. 2021 (arXiv 2106.09685), section 4.1; PEFT's init_lora_weights=True and "gaussian".
 
@@ -440,18 +447,22 @@ def lora(plan: Plan, a: Globs, b: Globs, *, init: str = "kaiming") -> Plan:
     [normal(std=0.25), zeros()]
 
     """
-    if init not in ("kaiming", "gaussian"):
-        raise ValueError(f"init must be 'kaiming' or 'gaussian', not {init!r}")
+    check_one_of(init, ("kaiming", "gaussian"), "init")
 
-    def of_a(_: str, param: Param) -> Scheme:
+    def of_a(name: str, param: Param) -> Scheme:
         if init == "kaiming":
             return he_uniform(math.sqrt(5))
-        return normal(std=1 / max(param.shape[0 if param.layout == "oi" else -1], 1))
+        try:
+            _, _, outs, _ = roles(param.shape, param.layout)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        rank = math.prod(param.shape[axis] for axis in outs)
+        return normal(std=1 / max(rank, 1))
 
     return assign(plan, [(b, zeros()), (a, of_a)])
 
 
-def mup(plan: Plan, base: Plan, *, match: Globs = "*", zero_outputs: bool = False) -> Plan:
+def mup(plan: Plan, base: Plan, *, match: Patterns = "*", zero_outputs: bool = False) -> Plan:
     """Carry a model's initialisation from a width where it works to another, by the maximal update parametrisation.
 
     A tensor's standard deviation at the base width, s, and r = fan_in / base fan_in, give: s where only units grow
@@ -462,7 +473,7 @@ def mup(plan: Plan, base: Plan, *, match: Globs = "*", zero_outputs: bool = Fals
     ----------
     plan : the model at its width. Its own schemes are not looked at.
     base : the same model at the base width, with the schemes that work there.
-    match : globs of the tensors to carry over; the others keep the plan's schemes.
+    match : patterns of the tensors to carry over; the others keep the plan's schemes.
     zero_outputs : bool.
 
     Learning rates and the attention's 1/d are the optimiser's and the model's part of the method.
@@ -481,8 +492,9 @@ def mup(plan: Plan, base: Plan, *, match: Globs = "*", zero_outputs: bool = Fals
     [0.1, 0.05, 0.025]
 
     """
-    if not isinstance(base, Plan):
-        raise TypeError(f"base must be a winit.Plan, not {type(base).__name__}")
+    _check_plan(plan)
+    _check_plan(base, "base")
+    check_bool(zero_outputs, "zero_outputs")
 
     def carried(name: str, param: Param) -> Scheme:
         if name not in base or base[name].scheme is None:
@@ -495,7 +507,10 @@ def mup(plan: Plan, base: Plan, *, match: Globs = "*", zero_outputs: bool = Fals
         if param.dtype not in FLOATS or not any(grows) or len(param.shape) < 2:
             return small.scheme
         _, ins, outs, _ = roles(param.shape, param.layout)
-        wider = fans(param.shape, param.layout)[0] / fans(small.shape, small.layout)[0]
+        narrow = fans(small.shape, small.layout)[0]
+        if narrow == 0:
+            raise ValueError(f"{name}: its base, of shape {small.shape}, has no inputs to grow from")
+        wider = fans(param.shape, param.layout)[0] / narrow
         if not any(grows[axis] for axis in ins):
             factor = 1.0
         elif any(grows[axis] for axis in outs):
@@ -513,7 +528,7 @@ def sparse_connectivity(
     plan: Plan,
     density: float,
     *,
-    match: Globs = "*.weight",
+    match: Patterns = "*.weight",
     connectivity: str = "erk",
     power: float = 1.0,
 ) -> Plan:
@@ -527,7 +542,7 @@ def sparse_connectivity(
     Parameters
     ----------
     density : float in (0, 1]. Connections of all these layers together, as a share.
-    match : globs of the layers' weights.
+    match : patterns of the layers' weights.
     connectivity : "erk", "erdos_renyi" or "uniform".
     power : float >= 0.
 
@@ -545,14 +560,13 @@ def sparse_connectivity(
     [62, 69, 100]
 
     """
-    density, power = real(density, "density"), real(power, "power")
+    density, power = check_number(density, "density"), check_number(power, "power")
     if not 0 < density <= 1:
         raise ValueError(f"density must be above 0 and at most 1, not {density!r}")
     if power < 0:
         raise ValueError(f"power must not be negative, not {power!r}")
-    if connectivity not in ("erk", "erdos_renyi", "uniform"):
-        raise ValueError(f"connectivity must be 'erk', 'erdos_renyi' or 'uniform', not {connectivity!r}")
-    names = _matched(plan, _globs(match, "match"), "match")
+    check_one_of(connectivity, ("erk", "erdos_renyi", "uniform"), "connectivity")
+    names = _matched(plan, match, "match")
     raw, fan_in = {}, {}
     for name in names:
         param = plan[name]
@@ -561,6 +575,8 @@ def sparse_connectivity(
             fan_in[name] = fans(param.shape, param.layout)[0]
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+        if not param.size:
+            raise ValueError(f"{name}: of shape {param.shape}, has no elements to spread connections over")
         spatial = [size for axis, size in enumerate(param.shape) if axis not in ins | outs | batches]
         sides = [math.prod(param.shape[axis] for axis in axes) for axes in (ins, outs)]
         sides += spatial if connectivity == "erk" else []
@@ -569,8 +585,8 @@ def sparse_connectivity(
     while True:
         rest = [name for name in names if name not in dense]
         wanted = density * sum(plan[name].size for name in names) - sum(plan[name].size for name in dense)
-        share = wanted / sum(raw[name] * plan[name].size for name in rest) if rest else 0.0
-        full = [name for name in rest if share * raw[name] > 1]
+        level = wanted / sum(raw[name] * plan[name].size for name in rest) if rest else 0.0
+        full = [name for name in rest if level * raw[name] > 1]
         if not full:
             break
         most = max(raw[name] for name in full)
@@ -579,7 +595,11 @@ def sparse_connectivity(
     for name in names:
         param = plan[name]
         assert param.scheme is not None
-        part = 1.0 if name in dense else share * raw[name]
+        part = 1.0 if name in dense else level * raw[name]
         k = min(max(round(part * fan_in[name]), 1), fan_in[name])
         chosen[name] = sparse(k, param.scheme.moments(param.shape, param.layout).std)
-    return _rebuilt(plan, chosen)
+    return plan.with_schemes(chosen)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,14 +14,15 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from winit import _kernels
-from winit._core.drawing import add, dtype_name, empty, numpy_dtype, words
+from winit._core.checks import check_number
+from winit._core.drawing import add, words
+from winit._core.dtypes import dtype_name, empty, numpy_dtype
 from winit._core.keys import stream_key
-from winit._core.laws import real
 from winit._core.shapes import check_shape
 from winit._kernels.numpy_engine import round_bf16, widen_bf16
 from winit.activations import Activation, identity, relu
 from winit.activations import activation as as_activation
-from winit.schemes.fan_scaled import normal
+from winit.schemes.plain import normal
 
 __all__ = ["deepen", "widen"]
 
@@ -114,7 +115,7 @@ def widen(
         raise ValueError(f"units must be at least the {old} there are (and those 1), not {units}")
     if choice not in CHOICES:
         raise ValueError(f"choice must be {' or '.join(map(repr, CHOICES))}, not {choice!r}")
-    noise = real(noise, "noise")
+    noise = check_number(noise, "noise")
     if noise < 0:
         raise ValueError(f"noise must be at least 0, not {noise!r}")
     noisy = [
@@ -253,3 +254,7 @@ def deepen(
     new = array.transpose(1, 2, 0) if layout == "oi" else array.transpose(0, 2, 1)
     deeper = dict(arrays) | {weight: np.ascontiguousarray(new).reshape(sizes)}
     return deeper if bias is None else deeper | {bias: np.zeros(out, matrix.dtype)}
+
+
+def __dir__() -> list[str]:
+    return __all__

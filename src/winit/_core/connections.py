@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from winit import _kernels
-from winit._core.drawing import check_scheme, dtype_name, empty, numpy_dtype, resolve
+from winit._core.checks import check_threads, shown
+from winit._core.drawing import law_of
+from winit._core.dtypes import dtype_name, empty, numpy_dtype
 from winit._core.keys import stream_key
-from winit._core.laws import Sparse
-from winit._core.shapes import Layout, check_layout, check_shape
-from winit._core.threads import check_threads, share
-from winit.schemes.base import Scheme
+from winit._core.laws import Sparse, params_of
+from winit._core.layouts import Layout, check_layout
+from winit._core.scheme import Scheme, check_scheme
+from winit._core.shapes import check_shape
+from winit._core.threads import run_tasks
 
 __all__ = ["draw_sparse"]
 
@@ -69,15 +72,16 @@ def draw_sparse(
     key = stream_key(seed, name)
     shape = check_shape(shape)
     check_layout(layout)
-    check_threads(threads)
+    threads = check_threads(threads)
     kind = dtype_name(dtype)
     if kind not in ("float32", "float64"):
         raise TypeError(f"dtype of a sparse array must be float32 or float64, not {kind}")
-    if format not in FORMATS:
-        raise ValueError(f"format must be 'csr' or 'csc', not {format!r}")
-    law, params, _ = resolve(scheme, shape, layout, kind, False)
+    if not isinstance(format, str) or format not in FORMATS:
+        raise ValueError(f"format must be 'csr' or 'csc', not {shown(format)}")
+    law = law_of(scheme, shape, layout, kind)
     if not isinstance(law, Sparse):
-        raise TypeError(f"scheme must be a sparse one such as winit.sparse(k=10), not {scheme!r}")
+        raise TypeError(f"scheme must be a sparse one such as winit.sparse(k=10), not {shown(scheme)}")
+    params = params_of(law, kind)
     units = [size for size, unit in zip(shape, law.units, strict=True) if unit]
     count, inputs = math.prod(units), law.inputs
     keep = law.keep if count * inputs else 0
@@ -99,7 +103,7 @@ def draw_sparse(
         bound.rows(first, last, *steps, picks[part], data[part])
 
     each = max(1, RANGE // max(keep, 1))
-    share(work, range(0, count, each), threads)
+    run_tasks(work, range(0, count, each), threads)
     starts = (np.arange(count + 1) * keep).astype(narrow)
     make = scipy.sparse.csr_array if rows else scipy.sparse.csc_array
     array = make((data, picks, starts), shape=(count, inputs) if rows else (inputs, count))

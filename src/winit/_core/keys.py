@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from hashlib import blake2b
+
+from winit._core.checks import check_integer, shown, shown_integer
 
 __all__ = ["stream_key"]
 
@@ -31,16 +32,14 @@ def stream_key(seed: int, name: str = "") -> tuple[int, int]:
 
     """
     if type(seed) is not int:
-        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-            raise TypeError(f"seed must be an integer, not {type(seed).__name__}")
-        seed = operator.index(seed)
+        seed = check_integer(seed, "seed", None)
     if not 0 <= seed < 1 << 64:
-        raise ValueError(f"seed must be in [0, 2^64), not {seed}")
+        raise ValueError(f"seed must be in [0, 2^64), not {shown_integer(seed)}")
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     try:
         data = seed.to_bytes(8, "little") + name.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"name {name!r} cannot be encoded in UTF-8: {error.reason}") from None
+        raise ValueError(f"name {shown(name)} cannot be encoded in UTF-8: {error.reason}") from None
     digest = int.from_bytes(blake2b(data, digest_size=8, person=b"winit-stream-1").digest(), "little")
     return digest & 0xFFFFFFFF, digest >> 32

@@ -1,38 +1,39 @@
 """Laws: what a scheme resolves to, the only thing kernels know. A small closed set of frozen records.
 
 A law checks its numbers, rounds them once to the arithmetic type of the dtype (float32 for the half types), works out
-what the kernel needs besides, and states its moments in closed form.
+what the kernel needs besides, states its moments in closed form, and binds itself to a destination.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
+from winit import _kernels
+from winit._core.bounds import Bound, Destination, Nothing, Whole, bind_by_parts
+from winit._core.checks import check_number
+from winit._core.dtypes import FLOATS, HALVES, LARGEST, arithmetic, below, nearest_value
+from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
-
-if TYPE_CHECKING:
-    from decimal import Decimal
+from winit._core.shapes import locate
 
 __all__ = [
+    "INDEPENDENT",
     "Constant",
     "Law",
+    "Literal",
     "Moments",
     "Normal",
     "Padded",
+    "Parted",
     "Sparse",
     "TruncatedNormal",
     "Uniform",
-    "Whole",
-    "arithmetic",
-    "cos_of_turns",
     "cut",
-    "exp",
-    "integer",
-    "normal_cdf",
-    "not_negative",
-    "real",
+    "params_of",
 ]
 
 
@@ -45,184 +46,31 @@ class Moments(NamedTuple):
     high: float
 
 
-# ---- rounding
+class Law(Protocol):
+    """What all laws offer."""
 
-LARGEST = {
-    "float16": 65504.0,
-    "bfloat16": float.fromhex("0x1.fep+127"),
-    "float32": float.fromhex("0x1.fffffep+127"),
-    "float64": float.fromhex("0x1.fffffffffffffp+1023"),
-}
+    def __hash__(self) -> int: ...
 
+    any_dtype: bool  # whether it has values in dtypes that kernels do not draw, such as integers
 
-# digits of the significand, exponent of the smallest number
-_FORMATS = {"float64": (53, -1074), "float32": (24, -149), "float16": (11, -24), "bfloat16": (8, -133)}
+    def params(self, dtype: str) -> tuple[float, ...]:
+        """Check the law for a dtype, and return the kernel's numbers."""
+        ...
 
+    def moments(self) -> Moments:
+        """Mean, std, low and high in closed form."""
+        ...
 
-def _nearest(dtype: str, x: float) -> tuple[int, int]:
-    """The value of the type nearest to |x|, ties to even, as (significand, exponent).
-
-    In integers, so that no floating-point mode of the process can flush what is small.
-    """
-    digits, smallest = _FORMATS[dtype]
-    exponent = max(math.frexp(x)[1] - digits, smallest) if x else smallest
-    return round(math.ldexp(abs(x), -exponent)), exponent
+    def bind(self, to: Destination) -> Bound:
+        """Bind the law to a destination."""
+        ...
 
 
-def rounded(dtype: str, x: float) -> float:
-    """Round to the nearest value of a type, ties to even; beyond its range to infinity."""
-    value = math.ldexp(*_nearest(dtype, x)) if dtype != "float64" else abs(x)
-    return math.copysign(value if value <= LARGEST[dtype] else math.inf, x)
-
-
-def arithmetic(dtype: str, x: float) -> float:
-    """Round to the type in which a law of this dtype is computed."""
-    return x if dtype == "float64" else rounded("float32", x)
-
-
-def below(dtype: str, x: float) -> float:
-    """Find the largest value of the dtype that is less than x (x no further out than the type's range)."""
-    nearest = rounded(dtype, x)
-    if nearest < x:
-        return nearest
-    digits, smallest = _FORMATS[dtype]
-    significand, exponent = _nearest(dtype, x)
-    if nearest <= 0:
-        return -math.ldexp(significand + 1, exponent)
-    if significand == 1 << (digits - 1) and exponent > smallest:  # numbers are twice as close below a power of two
-        significand, exponent = 2 * significand, exponent - 1
-    return math.ldexp(significand - 1, exponent)
-
-
-def real(value: Any, what: str) -> float:
-    """Return a finite number as a float, or say what is wrong with it."""
-    if type(value) is float and math.isfinite(value):
-        return value
-    kind = getattr(getattr(value, "dtype", None), "kind", None)
-    if isinstance(value, (bool, complex, str, bytes)) or not hasattr(value, "__float__") or kind in ("b", "c"):
-        raise TypeError(f"{what} must be a number, not {value!r}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"{what} must be a number, not {value!r}") from None
-    except OverflowError:
-        raise ValueError(f"{what} must be within the range of float64") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{what} must be finite, not {number!r}")
-    return number
-
-
-def not_negative(value: Any, what: str) -> float:
-    """Return a finite number that is at least 0 as a float, or say what is wrong with it."""
-    number = real(value, what)
-    if number < 0:
-        raise ValueError(f"{what} must not be negative, not {number!r}")
-    return number
-
-
-def integer(value: Any, what: str, least: int = 1) -> int:
-    """Return an integer that is at least `least`, or say what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    if value.__index__() < least:
-        raise ValueError(f"{what} must be at least {least}, not {value}")
-    return value.__index__()
-
-
-# ---- Phi and exp, the same on every system
-
-# pi to 60 digits; Decimal's exp and sqrt are correctly rounded by its specification, libm's are not.
-_PI = "3.14159265358979323846264338327950288419716939937510582097494"
-
-
-def _sixty_digits() -> Any:
-    """A decimal context of our own, whatever traps and precision the caller's has."""
-    import decimal
-
-    return decimal.localcontext(
-        decimal.Context(
-            prec=60, rounding=decimal.ROUND_HALF_EVEN, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, clamp=0, traps=[]
-        )
-    )
-
-
-def _density(x: Decimal) -> Decimal:
-    return (-x * x / 2).exp() / (2 * type(x)(_PI)).sqrt()
-
-
-def _lower_tail(x: Decimal) -> Decimal:
-    """Φ(x): a power series near 0, Laplace's continued fraction in the tails (Abramowitz & Stegun 26.2.11, 26.2.14)."""
-    z = abs(x)
-    if z < 4:
-        term = total = z
-        odd = 1
-        while abs(term) > type(x)("1e-62"):
-            odd += 2
-            term = term * z * z / odd
-            total += term
-        tail = type(x)("0.5") - _density(z) * total
-    else:
-        fraction = z
-        for level in range(160, 0, -1):
-            fraction = z + level / fraction
-        tail = _density(z) / fraction
-    return tail if x < 0 else 1 - tail
-
-
-def _mass(low: Decimal, high: Decimal) -> Decimal:
-    """Φ(high) - Φ(low), on the tail that does not cancel."""
-    return _lower_tail(high) - _lower_tail(low) if high <= 0 else _lower_tail(-low) - _lower_tail(-high)
-
-
-@lru_cache(maxsize=1024)
-def normal_cdf(x: float) -> float:
-    """Compute Φ(x), the standard normal distribution function, rounded to the nearest float64.
-
-    >>> normal_cdf(-2.0)
-    0.02275013194817921
-    """
-    from decimal import Decimal
-
-    with _sixty_digits():
-        return float(_lower_tail(Decimal(x)))
-
-
-@lru_cache(maxsize=1024)
-def exp(x: float) -> float:
-    """Compute e^x, rounded to the nearest float64.
-
-    >>> exp(1.0)
-    2.718281828459045
-    """
-    from decimal import Decimal
-
-    with _sixty_digits():
-        return float(Decimal(x).exp())
-
-
-def cos_of_turns(part: int, whole: int) -> float:
-    """Compute cos(2 pi part / whole), rounded to the nearest float64.
-
-    >>> cos_of_turns(1, 6)
-    0.5
-    """
-    from decimal import Decimal
-
-    eighths, part = divmod(8 * (part % whole), whole)  # eighths of a turn, and the rest of one
-    with _sixty_digits():
-        odd = eighths % 2
-        x = 2 * Decimal(_PI) * (whole - part if odd else part) / (8 * whole)
-        first = 1 if (eighths + 1) // 2 % 2 else 0  # the sine's series, or the cosine's
-        term = total = x if first else Decimal(1)
-        k = first
-        while abs(term) > Decimal("1e-62"):
-            term = -term * x * x / ((k + 1) * (k + 2))
-            total += term
-            k += 2
-        return float(-total if 2 <= eighths < 6 else total)
-
-
-# ---- the laws
+@lru_cache(maxsize=4096)
+def params_of(law: Law, dtype: str) -> tuple[float, ...]:
+    """Return law.params(dtype), worked out once, in the default floating-point mode."""
+    with _kernels.default_float_mode():
+        return law.params(dtype)
 
 
 def _check_range(what: str, largest: float, dtype: str) -> None:
@@ -230,27 +78,107 @@ def _check_range(what: str, largest: float, dtype: str) -> None:
         raise ValueError(f"{what} reaches {largest:.6g}, beyond the range of {dtype} (±{LARGEST[dtype]:.6g})")
 
 
+def _bind_kernel(law: Any, to: Destination) -> Bound:
+    """Bind a law of independent elements to its kernel."""
+    if to.out.size == 0:
+        return Nothing()
+    params = params_of(law, to.arithmetic)
+    _, start, steps = locate(to.shape, to.box)
+    _, engine, isa = _kernels.in_use()
+    start += to.offset
+    bound: Bound = engine.Fill(isa, law.kernel, to.code, to.key, params, to.words, start, steps, to.scale)
+    return bound
+
+
 class Constant(Record):
     """One value everywhere; no words of the stream."""
 
     __slots__ = ("value",)
     value: int | float | bool
+    kernel = _kernels.LAWS.index("constant")
+    any_dtype = True
 
     def __init__(self, value: int | float | bool) -> None:
         self._set(value)
 
     def params(self, dtype: str) -> tuple[float, ...]:
-        """The kernel's numbers: (value,)."""
+        """The kernel's numbers: (value,); none in a dtype that kernels do not draw."""
+        if dtype not in FLOATS:
+            _cast(np.asarray(self.value), dtype, self._text())
+            return ()
         try:
             value = arithmetic(dtype, float(self.value))
         except OverflowError:
             value = math.inf
-        _check_range(f"constant({self.value!r})", abs(value), dtype)
+        _check_range(self._text(), abs(value), dtype)
         return (value,)
 
     def moments(self) -> Moments:
         value = float(self.value)
         return Moments(value, 0.0, value, value)
+
+    def bind(self, to: Destination) -> Bound:
+        if to.dtype in FLOATS:
+            return _bind_kernel(self, to)
+        value = _cast(np.asarray(self.value), to.dtype, self._text())
+        return Whole(to, lambda threads: value)
+
+    def _text(self) -> str:
+        return f"constant({self.value!r})"
+
+
+class Literal(Record):
+    """The values given."""
+
+    __slots__ = ("values",)
+    values: np.ndarray
+    any_dtype = True
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._set(values, identity=(values.tobytes(), values.shape, values.dtype.str))
+
+    def params(self, dtype: str) -> tuple[float, ...]:
+        """No numbers; whether the dtype has the values."""
+        self._cast(dtype)
+        return ()
+
+    def moments(self) -> Moments:
+        wide = self.values.astype(np.float64)
+        return Moments(float(wide.mean()), float(wide.std()), float(wide.min()), float(wide.max()))
+
+    def bind(self, to: Destination) -> Bound:
+        values = self._cast(to.dtype)
+        return Whole(to, lambda threads: values) if to.out.size else Nothing()
+
+    def _cast(self, dtype: str) -> np.ndarray:
+        return _literal_values(self, dtype)
+
+
+@lru_cache(maxsize=16)
+def _literal_values(law: Literal, dtype: str) -> np.ndarray:
+    text = f"literal({law.values.tolist()!r})" if law.values.size <= 8 else "the literal array"
+    return _cast(law.values, dtype, text)
+
+
+def _cast(given: np.ndarray, dtype: str, what: str) -> np.ndarray:
+    """Give exact values in a dtype, for half types in float32; ValueError for those that the dtype does not have."""
+    kind = np.dtype(np.float32) if dtype in HALVES else np.dtype(dtype)
+    if kind.kind not in "biufc":
+        raise TypeError(f"dtype must be boolean, integer, real or complex, not {dtype}")
+    try:
+        with np.errstate(all="ignore"), _kernels.default_float_mode():
+            cast = given.astype(kind)
+    except OverflowError:
+        raise ValueError(f"{what} holds values that {dtype} does not have") from None
+    if kind.kind in "biu":
+        same = all(a == b for a, b in zip(given.ravel().tolist(), cast.ravel().tolist(), strict=True))
+    elif dtype in LARGEST:  # rounding is allowed, leaving the range is not
+        same = bool((np.abs(cast) <= LARGEST[dtype]).all())
+    else:
+        same = bool(np.isfinite(cast).all())
+    if not same:
+        raise ValueError(f"{what} holds values that {dtype} does not have")
+    return cast
 
 
 class Uniform(Record):
@@ -259,6 +187,8 @@ class Uniform(Record):
     __slots__ = ("high", "low")
     low: float
     high: float
+    kernel = _kernels.LAWS.index("uniform")
+    any_dtype = False
 
     def __init__(self, low: float, high: float) -> None:
         self._set(low, high)
@@ -278,12 +208,15 @@ class Uniform(Record):
             # What is less than half-way from the largest value below high to its upper neighbour rounds to it.
             top = below(dtype, high)
             tie = (top - below(dtype, -top)) / 2
-            even = _nearest(dtype, top)[0] % 2 == 0
+            even = nearest_value(dtype, top)[0] % 2 == 0
             cap = min(cap, tie if even else below("float32", tie))
         return low, span, cap
 
     def moments(self) -> Moments:
         return Moments((self.low + self.high) / 2, (self.high - self.low) / math.sqrt(12), self.low, self.high)
+
+    def bind(self, to: Destination) -> Bound:
+        return _bind_kernel(self, to)
 
 
 class Normal(Record):
@@ -292,6 +225,8 @@ class Normal(Record):
     __slots__ = ("mean", "std")
     mean: float
     std: float
+    kernel = _kernels.LAWS.index("normal")
+    any_dtype = False
 
     def __init__(self, mean: float, std: float) -> None:
         self._set(mean, std)
@@ -305,6 +240,9 @@ class Normal(Record):
     def moments(self) -> Moments:
         return Moments(self.mean, self.std, -math.inf, math.inf)
 
+    def bind(self, to: Destination) -> Bound:
+        return _bind_kernel(self, to)
+
 
 class TruncatedNormal(Record):
     """mean + std z, z standard normal cut to [low, high], which are in units of std."""
@@ -314,6 +252,8 @@ class TruncatedNormal(Record):
     std: float
     low: float
     high: float
+    kernel = _kernels.LAWS.index("truncated_normal")
+    any_dtype = False
 
     def __init__(self, mean: float, std: float, low: float, high: float) -> None:
         self._set(mean, std, low, high)
@@ -335,7 +275,7 @@ class TruncatedNormal(Record):
         _check_range(text, self.std * farthest, "float64" if double else "float32")
         ends = max(abs(self.mean + self.std * low), abs(self.mean + self.std * high))
         _check_range(text, min(ends, abs(self.mean) + farthest * self.std), dtype)
-        left, right, mass, threshold = _split(low, high, 53 if double else 24)
+        left, right, mass, threshold = truncated_masses(low, high, 53 if double else 24)
         count = 1 << (53 if double else 24)
         smallest = min(
             left + 0.5 / count * mass if threshold > 0 else 0.5,
@@ -346,9 +286,15 @@ class TruncatedNormal(Record):
         return (*(arithmetic(dtype, x) for x in numbers), float(threshold), float(far))
 
     def moments(self) -> Moments:
-        shift, width = _truncated_moments(self.low, self.high)
+        shift, width = truncated_moments(self.low, self.high)
         ends = self.mean + self.std * self.low, self.mean + self.std * self.high
         return Moments(self.mean + self.std * shift, self.std * width, *ends)
+
+    def bind(self, to: Destination) -> Bound:
+        return _bind_kernel(self, to)
+
+
+INDEPENDENT = (Constant, Uniform, Normal, TruncatedNormal)  # laws each of whose elements has a word of its own
 
 
 def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[float, ...]:
@@ -373,38 +319,7 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    return TruncatedNormal(0.0, 1.0, real(low, "low"), real(high, "high")).params(dtype)[2:]
-
-
-@lru_cache(maxsize=1024)
-def _split(low: float, high: float, bits: int) -> tuple[float, float, float, int]:
-    """Φ(low), Φ(-high), the mass D between them, and how many n have Φ(low) + (n + ½) 2^-bits D <= ½."""
-    from decimal import ROUND_FLOOR, Decimal
-
-    with _sixty_digits():
-        left, right = _lower_tail(Decimal(low)), _lower_tail(-Decimal(high))
-        mass = _mass(Decimal(low), Decimal(high))
-        half = Decimal("0.5")
-        last = ((half - left) / mass * (1 << bits) - half).to_integral_value(ROUND_FLOOR)
-        return float(left), float(right), float(mass), max(0, min(1 << bits, int(last) + 1))
-
-
-@lru_cache(maxsize=1024)
-def _truncated_moments(low: float, high: float) -> tuple[float, float]:
-    """Mean and standard deviation of the standard normal cut to [low, high].
-
-    With many more digits than the masses need: for a narrow cut nearly all of them cancel.
-    """
-    from decimal import Decimal
-
-    with _sixty_digits():
-        a, b = Decimal(low), Decimal(high)
-        if b - a < Decimal("1e-9"):  # uniform to within 1e-18 of itself
-            return float((a + b) / 2), float((b - a) / Decimal(12).sqrt())
-        mass = _mass(a, b)
-        shift = (_density(a) - _density(b)) / mass
-        variance = 1 + (a * _density(a) - b * _density(b)) / mass - shift * shift
-        return float(shift), float(max(variance, Decimal(0)).sqrt())
+    return TruncatedNormal(0.0, 1.0, check_number(low, "low"), check_number(high, "high")).params(dtype)[2:]
 
 
 class Sparse(Record):
@@ -419,6 +334,7 @@ class Sparse(Record):
     keep: int
     shape: tuple[int, ...]
     units: tuple[bool, ...]
+    any_dtype = False
 
     def __init__(self, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]) -> None:
         self._set(mean, std, keep, shape, units)
@@ -433,11 +349,25 @@ class Sparse(Record):
         return Normal(self.mean, self.std).params(dtype)
 
     def moments(self) -> Moments:
-        share = self.keep / self.inputs if self.inputs else 0.0
-        mean = share * self.mean
-        variance = share * (self.std * self.std + self.mean * self.mean) - mean * mean
+        fraction = self.keep / self.inputs if self.inputs else 0.0
+        mean = fraction * self.mean
+        variance = fraction * (self.std * self.std + self.mean * self.mean) - mean * mean
         end = math.inf if self.keep else 0.0
         return Moments(mean, math.sqrt(max(variance, 0.0)), -end, end)
+
+    def bind(self, to: Destination) -> Bound:
+        if to.out.size == 0:
+            return Nothing()
+        if isinstance(to.box, range):
+            begin: Any = to.box.start
+        else:
+            begin = tuple(part.start for part in to.box) if to.box is not None else (0,) * len(to.shape)
+        params = params_of(self, to.arithmetic)
+        _, engine, isa = _kernels.in_use()
+        bound: Bound = engine.Sparse(
+            isa, to.code, to.key, params, self.shape, self.units, self.keep, to.words, begin, to.scale
+        )
+        return bound
 
 
 class Padded(Record):
@@ -448,6 +378,7 @@ class Padded(Record):
     index: int
     row: int
     size: int
+    any_dtype = False
 
     def __init__(self, inner: Any, index: int, row: int, size: int) -> None:
         self._set(inner, index, row, size)
@@ -459,31 +390,64 @@ class Padded(Record):
 
     def moments(self) -> Moments:
         inner: Moments = self.inner.moments()
-        share = 1 - self.row / self.size if self.size else 1.0
-        mean = share * inner.mean
-        variance = share * (inner.std * inner.std + inner.mean * inner.mean) - mean * mean
+        fraction = 1 - self.row / self.size if self.size else 1.0
+        mean = fraction * inner.mean
+        variance = fraction * (inner.std * inner.std + inner.mean * inner.mean) - mean * mean
         return Moments(mean, math.sqrt(max(variance, 0.0)), min(inner.low, 0.0), max(inner.high, 0.0))
 
+    def bind(self, to: Destination) -> Bound:
+        if to.out.size == 0:
+            return Nothing()
+        if isinstance(to.box, range):
+            first, row = self.index * self.row - to.box.start, self.row
+        else:
+            begin = to.box[0].start if to.box else 0
+            row = to.out.size // to.out.shape[0]
+            first = (self.index - begin) * row
+        padding = None if to.scale is not None else Constant(0.0).bind(to)
+        return _Padding(self.inner.bind(to), padding, first, first + row)
 
-class Whole(Record):
-    """A tensor that is made at once and then sliced; `maker`, a scheme, makes it."""
 
-    __slots__ = ("layout", "maker", "shape")
-    maker: Any
-    shape: tuple[int, ...]
-    layout: Any
+class _Padding:
+    """A destination that one Bound fills but for its positions first..last, which another fills or nobody."""
 
-    def __init__(self, maker: Any, shape: tuple[int, ...], layout: Any) -> None:
-        self._set(maker, shape, layout)
+    def __init__(self, inner: Bound, padding: Bound | None, first: int, last: int) -> None:
+        self.inner, self.padding, self.first, self.last = inner, padding, first, last
+        self.size = inner.size
+
+    def run(self, lo: int, hi: int) -> None:
+        first, last = (min(max(end, lo), hi) for end in (self.first, self.last))
+        self.inner.run(lo, first)
+        self.inner.run(last, hi)
+        if self.padding is not None:
+            self.padding.run(first, last)
+
+
+class Parted(Record):
+    """A law of its own for each part of a tensor along an axis, all of one stream: projections of several sizes."""
+
+    __slots__ = ("axis", "extents", "laws")
+    axis: int
+    extents: tuple[int, ...]
+    laws: tuple[Any, ...]
+    any_dtype = False
+
+    def __init__(self, axis: int, extents: tuple[int, ...], laws: tuple[Any, ...]) -> None:
+        self._set(axis, extents, laws)
 
     def params(self, dtype: str) -> tuple[float, ...]:
-        """No numbers: the maker has its own."""
-        _check_range(repr(self.maker), self.maker.reach(self.shape, self.layout), dtype)
-        return ()
+        """The numbers of all parts."""
+        return tuple(number for law in self.laws for number in law.params(dtype))
 
     def moments(self) -> Moments:
-        found: Moments = self.maker.whole_moments(self.shape, self.layout)
-        return found
+        found = [law.moments() for law in self.laws]
+        weights = [extent / max(sum(self.extents), 1) for extent in self.extents]
+        mean = math.fsum(weight * each.mean for weight, each in zip(weights, found, strict=True))
+        square = math.fsum(
+            weight * (each.std * each.std + (each.mean - mean) ** 2)
+            for weight, each in zip(weights, found, strict=True)
+        )
+        return Moments(mean, math.sqrt(square), min(each.low for each in found), max(each.high for each in found))
 
-
-Law = Constant | Uniform | Normal | TruncatedNormal | Sparse | Padded | Whole
+    def bind(self, to: Destination) -> Bound:
+        return bind_by_parts(to, self.axis, self.extents, self.laws) if to.out.size else Nothing()

@@ -11,18 +11,18 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["cosines", "exp", "log", "log_of_expm1"]
+__all__ = ["cosines", "exp_array", "log_array", "log_of_expm1"]
 
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fefa0000p-1"), float.fromhex("0x1.cf79abc9e3b3ap-40")
 
 
-def log(x: np.ndarray) -> np.ndarray:
+def log_array(x: np.ndarray) -> np.ndarray:
     """Compute the natural logarithm of positive, finite, normal numbers.
 
     x = m 2^e with m in [0.707, 1.414); ln m = 2 artanh s, s = (m - 1) / (m + 1), whose series in s^2 < 0.0295 ends
     below 1e-17 after eleven terms.
 
-    >>> log(np.array([1.0, 8.0])).tolist()
+    >>> log_array(np.array([1.0, 8.0])).tolist()
     [0.0, 2.0794415416798357]
     """
     m, e = np.frexp(np.asarray(x, np.float64))
@@ -36,10 +36,10 @@ def log(x: np.ndarray) -> np.ndarray:
     return e * _LN2_HIGH + (2 * s + small)
 
 
-def exp(x: np.ndarray) -> np.ndarray:
+def exp_array(x: np.ndarray) -> np.ndarray:
     """Compute e^x for |x| < 700.
 
-    >>> exp(np.array([0.0, 1.0])).tolist()
+    >>> exp_array(np.array([0.0, 1.0])).tolist()
     [1.0, 2.7182818284590455]
     """
     x = np.asarray(x, np.float64)
@@ -65,8 +65,8 @@ def log_of_expm1(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, np.float64)
     small = x < 0.35
     # ln(e^x - 1) = x + ln(1 - e^-x), whose 1 - e^-x loses its digits for small x.
-    left = np.where(small, -_expm1_series(np.where(small, -x, -0.1)), 1 - exp(-np.where(small, 1.0, x)))
-    return x + log(left)
+    left = np.where(small, -_expm1_series(np.where(small, -x, -0.1)), 1 - exp_array(-np.where(small, 1.0, x)))
+    return x + log_array(left)
 
 
 @lru_cache(maxsize=16)
@@ -76,8 +76,8 @@ def cosines(count: int) -> np.ndarray:
     >>> cosines(6).tolist()
     [1.0, 0.5, -0.5, -1.0, -0.5, 0.5]
     """
-    from winit._core.laws import cos_of_turns
+    from winit._core.exact import cosine_of_turns
 
-    table = np.array([cos_of_turns(i, count) for i in range(count)])
+    table = np.array([cosine_of_turns(i, count) for i in range(count)])
     table.flags.writeable = False
     return table

@@ -6,13 +6,14 @@ class's methods as it is made. docs/design.md has what importing took with it an
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, ClassVar, NoReturn
 
 __all__ = ["Record"]
 
 
 class Record:
-    """Base of classes whose fields are the parameters of their __init__, in that order."""
+    """Base of classes whose fields are their public annotated attributes, in the order of __init__'s parameters."""
 
     __slots__ = ("_hash", "_identity")
     _hash: int
@@ -21,10 +22,8 @@ class Record:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        init = cls.__init__
-        if init is not object.__init__:
-            code = init.__code__
-            cls._fields = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+        own = cls.__annotations__
+        cls._fields = (*cls._fields, *(name for name in own if not name.startswith("_")))
 
     def _set(self, *values: Any, identity: tuple[Any, ...] | None = None) -> None:
         """Give the fields their values; __init__ calls it once, after its checks.
@@ -33,10 +32,7 @@ class Record:
         """
         for field, value in zip(self._fields, values, strict=True):
             object.__setattr__(self, field, value)
-        # Types and reprs tell apart what == does not: True and 1, -0.0 and 0.0. Such laws differ in their bits.
-        if identity is None:
-            identity = (*(value or repr(value) for value in values), *map(type, values))
-        identity = (type(self), *identity)
+        identity = (type(self), *(map(_distinct, values) if identity is None else identity))
         object.__setattr__(self, "_identity", identity)
         object.__setattr__(self, "_hash", hash(identity))
 
@@ -61,16 +57,34 @@ class Record:
         return _build, (type(self), self._values())
 
     def __repr__(self) -> str:
-        init: Any = type(self).__init__
-        positional = self._fields[: init.__code__.co_argcount - 1]
-        given = init.__defaults__ or ()
-        defaults = {**dict(zip(positional[::-1], given[::-1], strict=False)), **(init.__kwdefaults__ or {})}
+        cls: Any = type(self)
+        defaults = _defaults(cls)
         shown = [
             f"{field}={value!r}"
             for field, value in zip(self._fields, self._values(), strict=True)
             if field not in defaults or repr(value) != repr(defaults[field])
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _distinct(value: Any) -> Any:
+    """A value as equality and hash go by it: type and repr tell apart what == does not, at any depth.
+
+    1 and True, 0.0 and -0.0 are equal, and records that hold them are not: their laws differ in their bits.
+    """
+    kind = type(value)
+    if kind is tuple:
+        return tuple(map(_distinct, value))
+    return (kind, value or repr(value)) if kind in (float, int, bool, complex) else value
+
+
+@cache
+def _defaults(cls: Any) -> dict[str, Any]:
+    """The defaults of a record's parameters; read once a class, when a record of it is first printed."""
+    from inspect import signature
+
+    parameters = signature(cls).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def _build(cls: type[Record], values: tuple[Any, ...]) -> Record:

@@ -6,19 +6,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
-__all__ = ["available_threads", "check_threads", "share"]
-
-
-def check_threads(threads: Any) -> None:
-    """Check a caller's number of threads."""
-    if threads is None:
-        return
-    if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
-        raise TypeError(f"threads must be an integer or None, not {type(threads).__name__}")
-    if threads.__index__() < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
+__all__ = ["available_threads", "run_tasks"]
 
 
 def available_threads() -> int:
@@ -29,7 +19,7 @@ def available_threads() -> int:
         return os.cpu_count() or 1
 
 
-def share(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None) -> None:
+def run_tasks(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None) -> None:
     """Do tasks in order over threads that live only as long as this call; the first error stops all and is raised.
 
     No thread, lock or pool is kept: nothing is left over for a fork to break. Nor does an interrupt leave a thread

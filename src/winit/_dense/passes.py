@@ -6,91 +6,30 @@ of 384, block sums added in order. They depend on neither threads, tiles, stride
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from winit import _kernels
-from winit._core.drawing import check_scheme, draw, law_code, overlaps_itself, resolve
+from winit._core.checks import check_threads
+from winit._core.drawing import law_of, overlaps_itself
 from winit._core.keys import stream_key
-from winit._core.laws import Padded, Sparse, Whole
-from winit._core.records import Record
-from winit._core.shapes import Layout, check_shape
-from winit._core.threads import check_threads, share
+from winit._core.laws import INDEPENDENT, params_of
+from winit._core.layouts import Layout
+from winit._core.threads import run_tasks
 from winit._dense import products
-from winit.activations import BIT, INPUT, OUTPUT, Activation
+from winit._dense.virtual import LAYOUTS, Virtual, check_dense_layout
+from winit._kernels.activation_rows import BIT, INPUT, OUTPUT
+from winit.activations import Activation
 from winit.activations import activation as as_activation
-from winit.schemes.base import Scheme
-from winit.schemes.constants import literal
 
-__all__ = ["Stats", "Tape", "Virtual", "dense_backward", "dense_forward"]
+__all__ = ["Stats", "Tape", "dense_backward", "dense_forward"]
 
 WANTED = ("x", "weight", "bias")
-LAYOUTS = ("oi", "io")
 SUM_ROWS = 64  # rows to one partial sum of the bias gradient, and units to one of the statistics
 SATURATED = 0.05  # a unit is saturated where |f'| is below this share of the largest |f'|
 INLINE_SUM = 1 << 20  # numbers of a gradient that is only summed below which starting threads costs more than they save
-
-
-class Virtual(Record):
-    """Weights that are never stored: drawn while they are multiplied, forwards and backwards.
-
-    The product is the one with `winit.draw(scheme, shape, seed=seed, name=name, layout=layout)`, to the bit.
-
-    Parameters
-    ----------
-    scheme : a scheme whose elements are independent: not literal.
-    shape : tuple of two int, global; (out, in) in layout "oi", (in, out) in "io".
-    seed, name, layout : as in winit.draw.
-
-    Raises
-    ------
-    TypeError, ValueError : the wrong kind, the wrong value.
-
-    >>> import numpy as np, winit
-    >>> w = winit.Virtual(winit.he_normal(), (256, 784), seed=0, name="fc1.weight")
-    >>> x = np.ones((8, 784), np.float32)
-    >>> y, _ = winit.dense_forward(x, w, activation="relu")
-    >>> bool((y == winit.dense_forward(x, w.draw(), activation="relu")[0]).all())
-    True
-
-    """
-
-    __slots__ = ("scheme", "shape", "seed", "name", "layout")
-    scheme: Scheme
-    shape: tuple[int, ...]
-    seed: int
-    name: str
-    layout: Layout
-
-    def __init__(
-        self, scheme: Scheme, shape: Sequence[int], *, seed: int, name: str = "", layout: Layout = "oi"
-    ) -> None:
-        check_scheme(scheme)
-        if isinstance(scheme, literal):
-            raise TypeError("Virtual weights are drawn, and literal(...) is stored already: multiply by the array")
-        shape = check_shape(shape)
-        if len(shape) != 2:
-            raise ValueError(f"Virtual weights have 2 axes, not shape {shape}")
-        _check_layout(layout)
-        stream_key(seed, name)
-        if isinstance(scheme.law(shape, layout), (Padded, Sparse, Whole)):
-            raise TypeError(f"Virtual weights have independent elements, and those of {scheme!r} are not")
-        self._set(scheme, shape, operator.index(seed), name, layout)
-
-    def draw(self, dtype: Any = "float32", threads: int | None = None) -> np.ndarray:
-        """Return the weights as an array."""
-        return draw(
-            self.scheme,
-            self.shape,
-            seed=self.seed,
-            name=self.name,
-            dtype=dtype,
-            layout=self.layout,
-            threads=threads,
-        )
 
 
 class Stats(NamedTuple):
@@ -135,13 +74,6 @@ class Tape:
 
 
 # ---- checks
-
-
-def _check_layout(layout: Any) -> None:
-    if not isinstance(layout, str):
-        raise TypeError(f"layout of a dense layer must be 'oi' or 'io', not {type(layout).__name__}")
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout of a dense layer must be 'oi' or 'io', not {layout!r}")
 
 
 def _check_matrix(array: Any, name: str, axes: int = 2) -> np.ndarray:
@@ -232,9 +164,11 @@ def _weight(
     flip = (layout == "oi") != transposed
     if isinstance(weight, np.ndarray):
         return weight.T if flip else weight
-    law, params, _ = resolve(weight.scheme, weight.shape, weight.layout, dtype.name, False)
+    law = law_of(weight.scheme, weight.shape, weight.layout, dtype.name)
+    assert isinstance(law, INDEPENDENT)
+    params = params_of(law, dtype.name)
     key = stream_key(weight.seed, weight.name)
-    return engine.Sampled(isa, law_code(law), _kernels.DTYPES.index(dtype.name), key, params, weight.shape, flip)
+    return engine.Sampled(isa, law.kernel, _kernels.DTYPES.index(dtype.name), key, params, weight.shape, flip)
 
 
 def _reduce_stats(moments: np.ndarray, product: Any, units: int) -> Stats:
@@ -304,8 +238,8 @@ def dense_forward(
 
     """
     f = as_activation(activation)
-    _check_layout(layout)
-    check_threads(threads)
+    check_dense_layout(layout)
+    threads = check_threads(threads)
     x = _check_matrix(x, "x")
     batch, fan_in = x.shape
     if abs(f.number) > float(np.finfo(x.dtype).max):
@@ -355,7 +289,7 @@ def dense_forward(
             moments=moments,
             saturated=SATURATED * f.steepest,
         )
-        products.run([product])
+        products.run_products([product])
         if moments is not None:
             with _kernels.default_float_mode(), np.errstate(all="ignore"):
                 result = _reduce_stats(moments, product, units)
@@ -368,7 +302,7 @@ def dense_backward(
     grad: np.ndarray,
     tape: Tape,
     *,
-    want: Iterable[str] = WANTED,
+    want: Iterable[str] | None = None,
     out: Sequence[np.ndarray | None] | None = None,
     check_finite: bool = False,
     threads: int | None = None,
@@ -383,7 +317,7 @@ def dense_backward(
     ----------
     grad : array (batch, out) of x's dtype, any strides; strides of 0 too.
     tape : what dense_forward returned.
-    want : which gradients: any of "x", "weight", "bias".
+    want : which gradients: any of "x", "weight", "bias", each of which must be there to be had; None for all that are.
     out : None, or three arrays (or None each) for dx, dweight (of the weight's shape) and dbias, any strides.
     check_finite : bool. Refuse NaN and infinity in grad.
     threads : int or None, the processors this process may use.
@@ -394,14 +328,14 @@ def dense_backward(
 
     Raises
     ------
-    TypeError, ValueError : the wrong kind, the wrong value.
+    TypeError, ValueError : the wrong kind, the wrong value; a gradient asked for by name that cannot be had.
     MemoryError : a result or the packed blocks cannot be allocated.
 
     """
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be what dense_forward returned, not {type(tape).__name__}")
-    wanted = _check_want(want)
-    check_threads(threads)
+    wanted = set(WANTED) if want is None else _check_want(want)
+    threads = check_threads(threads)
     x, weight = tape.x, tape.weight
     batch = len(x)
     grad = _check_matrix(grad, "grad")
@@ -412,10 +346,15 @@ def dense_backward(
         raise TypeError(
             f"out must be a tuple of three arrays or None, for dx, dweight and dbias, not {type(out).__name__}"
         )
+    there = (True, isinstance(weight, np.ndarray), tape.with_bias)
+    if want is not None:
+        absent = (("weight", there[1], "virtual weights have none"), ("bias", there[2], "the layer has no bias"))
+        for name, has, why in absent:
+            if name in wanted and not has:
+                raise ValueError(f"the gradient of {name} cannot be had: {why}")
     places = [None, None, None] if out is None else list(out)
     if len(places) != 3:
         raise ValueError(f"out must hold three arrays or None, for dx, dweight and dbias, not {len(places)}")
-    there = (True, isinstance(weight, np.ndarray), tape.with_bias)
     shapes = (x.shape, weight.shape, (tape.units,))
     results: list[Any] = [None, None, None]
     inputs: dict[str, Any] = {"grad": grad, "x": x, "weight": weight, "the tape": tape.kept}
@@ -457,8 +396,8 @@ def dense_backward(
         )
     if unsummed is not None and unsummed.size:
         gradient = engine.Gradient(isa, grad, f.code, f.number, tape.kept, unsummed, False)
-        share(gradient.add_up, range(len(unsummed)), threads if grad.size >= INLINE_SUM else 1)
-    products.run(pair)
+        run_tasks(gradient.add_up, range(len(unsummed)), threads if grad.size >= INLINE_SUM else 1)
+    products.run_products(pair)
     if dbias is not None:
         with _kernels.default_float_mode(), np.errstate(all="ignore"):
             total = np.zeros(tape.units)

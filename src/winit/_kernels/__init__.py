@@ -80,6 +80,9 @@ def _instruction_sets(name: str) -> tuple[str, ...]:
 
 
 def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
+    if not isinstance(name, str) or not isinstance(isa, (str, type(None))):
+        what, kind = ("engine", type(name)) if not isinstance(name, str) else ("isa", type(isa))
+        raise TypeError(f"{what} must be a str, not {kind.__name__}")
     if name not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name!r}")
     module, present = _module(name), _instruction_sets(name)
@@ -91,7 +94,8 @@ def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
 class use_engine:  # noqa: N801
     """Choose the engine, and with `isa` its instruction set, from here on or for the length of a with block.
 
-    It changes no value, only the time that values take. The choice is the process's, not a thread's.
+    It changes no value, only the time that values take. The choice is the process's, not a thread's. Called alone it
+    switches; as a context manager it switches on every entry and restores on every exit, however often it is entered.
 
     Parameters
     ----------
@@ -101,7 +105,7 @@ class use_engine:  # noqa: N801
 
     Raises
     ------
-    ValueError : an engine or instruction set that is not present.
+    TypeError : not a str. ValueError : an engine or instruction set that is not present.
 
     >>> import winit
     >>> with winit.use_engine("reference"):
@@ -113,17 +117,25 @@ class use_engine:  # noqa: N801
 
     def __init__(self, name: str, isa: str | None = None) -> None:
         global _in_use
-        self._before = _in_use
-        _in_use = _select(name, isa)
+        self._chosen = _select(name, isa)
+        # What is to come back on exit. A call that is followed by `with` has switched already: what was before the
+        # call comes back; a later entry of the same object restores what it finds.
+        self._call: tuple[str, Any, str] | None = _in_use
+        self._before: list[tuple[str, Any, str]] = []
+        _in_use = self._chosen
 
     def __enter__(self) -> use_engine:
+        global _in_use
+        self._before.append(_in_use if self._call is None else self._call)
+        self._call = None
+        _in_use = self._chosen
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         global _in_use
-        _in_use = self._before
+        _in_use = self._before.pop()
 
 
 def default_float_mode() -> AbstractContextManager[object]:

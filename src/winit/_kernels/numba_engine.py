@@ -41,7 +41,7 @@ if config.DISABLE_JIT:
 from winit._kernels import LAWS, default_float_mode
 from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import numpy_engine as reference
-from winit.activations import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
+from winit._kernels.activation_rows import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
 
 __all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "reflectors", "triangle", "words"]
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import default_float_mode
-from winit.activations import BIT, TABLE, Activation
+from winit._kernels.activation_rows import BIT, TABLE
+from winit._kernels.activation_rows import slope_number as row_slope_number
 
 __all__ = [
     "Fill",
@@ -254,7 +255,7 @@ class Fill:
 def slope_number(code: int, param: float, kind: type) -> float:
     """What the derivative of elu and selu is told by besides the output; of the others the parameter."""
     name = list(TABLE)[code]
-    return Activation(name, param if TABLE[name].parameter else None).slope_number(kind)
+    return row_slope_number(name, param if TABLE[name].parameter else 0.0, kind)
 
 
 class Sampled:

@@ -21,13 +21,13 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= 60 else f"{text[:40]!r}..."
 
 
-def nearest(typed: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
-    """Find the names, at most three, that are nearest to the one typed; cutoff is from 0, any, to 1, equal.
+def nearest(typed: str, known: Iterable[str]) -> list[str]:
+    """Find the names, at most three, that are nearest to the one typed.
 
     >>> nearest("gtp2", ["bert", "gpt2", "vit"])
     ['gpt2']
     """
-    return difflib.get_close_matches(typed, list(dict.fromkeys(known)), n=3, cutoff=cutoff)
+    return difflib.get_close_matches(typed, list(dict.fromkeys(known)), n=3)
 
 
 def did_you_mean(names: Sequence[str]) -> str:

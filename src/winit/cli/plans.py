@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from winit.cli.failures import FailureError, did_you_mean, nearest, quoted
 
 if TYPE_CHECKING:
-    from winit._plans.plan import Plan
+    from winit import Plan
 
 __all__ = ["is_recipe", "missing_file", "no_recipe", "plan_of"]
 
 _RECIPE = re.compile(r"\w[\w-]*")
-_DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def is_recipe(spec: str) -> bool:
@@ -43,8 +42,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     try:
         return plan if arguments.dtype is None else plan.with_dtype(arguments.dtype)
     except (TypeError, ValueError) as error:
-        hint = "" if arguments.dtype in _DTYPES else did_you_mean(nearest(arguments.dtype, _DTYPES, cutoff=0.5))
-        raise FailureError(f"{spec}: {error}{hint}") from None
+        raise FailureError(f"{spec}: {error}") from None
 
 
 def _recipe(spec: str, sizes: dict[str, Any]) -> Plan:
@@ -66,8 +64,7 @@ def no_recipe(name: str, more: str = "", files: Sequence[str] = ()) -> str:
 
 
 def _document(spec: str, sizes: dict[str, Any]) -> Plan:
-    from winit import recipes
-    from winit._plans.plan import Plan
+    from winit import Plan, recipes
 
     if spec == "-":
         raise FailureError(

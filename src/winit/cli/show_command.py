@@ -12,7 +12,7 @@ from winit.cli.tables import aligned
 from winit.cli.terminal import say
 
 if TYPE_CHECKING:
-    from winit._plans.plan import Param, Plan
+    from winit import Param, Plan
 
 __all__ = ["HELP", "add", "run"]
 

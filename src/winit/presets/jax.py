@@ -8,13 +8,16 @@ may be both, as in flax's Embed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import SupportsIndex
+from collections.abc import Sequence as _Sequence
+from typing import SupportsIndex as _SupportsIndex
 
-from winit import schemes
-from winit._core.laws import real
-from winit._core.shapes import Axes, Layout
-from winit.schemes import Scheme, constant, ones, with_layout, zeros
+from winit import schemes as _schemes
+from winit._core.checks import check_number as _check_number
+from winit._core.layouts import Axes as _Axes
+from winit._core.layouts import Layout as _Layout
+from winit.schemes import Scheme as _Scheme
+from winit.schemes import constant, ones, zeros
+from winit.schemes import with_layout as _with_layout
 
 __all__ = [
     "constant",
@@ -38,56 +41,56 @@ __all__ = [
     "zeros",
 ]
 
-AxisOrAxes = int | Sequence[int]
+AxisOrAxes = int | _Sequence[int]
 
 
 def _not_negative(value: float, what: str) -> float:
-    number = real(value, what)
+    number = _check_number(value, what)
     if number < 0:
         raise ValueError(f"{what} must not be negative, not {number!r}")
     return number
 
 
 def _axis(value: int, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool) or not isinstance(value, _SupportsIndex):
         raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
     return value.__index__()
 
 
-def _layout(in_axis: AxisOrAxes, out_axis: AxisOrAxes, batch_axis: AxisOrAxes) -> Layout:
-    axes = Axes(in_axis, out_axis, batch_axis)
-    return "io" if axes == Axes(-2, -1) else axes
+def _layout(in_axis: AxisOrAxes, out_axis: AxisOrAxes, batch_axis: AxisOrAxes) -> _Layout:
+    axes = _Axes(in_axis, out_axis, batch_axis)
+    return "io" if axes == _Axes(-2, -1) else axes
 
 
-def uniform(scale: float = 1e-2) -> Scheme:
+def uniform(scale: float = 1e-2) -> _Scheme:
     """U[0, scale), not symmetric.
 
     >>> uniform()
     uniform(high=0.01)
     """
     scale = _not_negative(scale, "scale")
-    return schemes.uniform(0.0, scale) if scale else constant(0.0)
+    return _schemes.uniform(0.0, scale) if scale else constant(0.0)
 
 
-def normal(stddev: float = 1e-2) -> Scheme:
+def normal(stddev: float = 1e-2) -> _Scheme:
     """N(0, stddev^2).
 
     >>> normal()
     normal(std=0.01)
     """
-    return schemes.normal(0.0, _not_negative(stddev, "stddev"))
+    return _schemes.normal(0.0, _not_negative(stddev, "stddev"))
 
 
-def truncated_normal(stddev: float = 1e-2, lower: float = -2.0, upper: float = 2.0) -> Scheme:
+def truncated_normal(stddev: float = 1e-2, lower: float = -2.0, upper: float = 2.0) -> _Scheme:
     """N(0, stddev^2) cut to [lower stddev, upper stddev]; not widened, so that its standard deviation is 0.88 stddev.
 
     >>> truncated_normal(0.5).moments()
     Moments(mean=0.0, std=0.4398128305171199, low=-1.0, high=1.0)
     """
-    lower, upper = real(lower, "lower"), real(upper, "upper")
+    lower, upper = _check_number(lower, "lower"), _check_number(upper, "upper")
     if not lower < upper:
         raise ValueError(f"lower must be less than upper, not {lower!r} and {upper!r}")
-    return schemes.truncated_normal(0.0, _not_negative(stddev, "stddev"), lower, upper)
+    return _schemes.truncated_normal(0.0, _not_negative(stddev, "stddev"), lower, upper)
 
 
 def variance_scaling(
@@ -97,7 +100,7 @@ def variance_scaling(
     in_axis: AxisOrAxes = -2,
     out_axis: AxisOrAxes = -1,
     batch_axis: AxisOrAxes = (),
-) -> Scheme:
+) -> _Scheme:
     """Mean 0, std = sqrt(scale / n), n = fan_in, fan_out, their "fan_avg" or "fan_geo_avg"; winit's variance_scaling.
 
     "truncated_normal" is cut at two standard deviations and widened by 1/0.8796, so that std holds.
@@ -105,10 +108,10 @@ def variance_scaling(
     >>> variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # flax's Embed
     with_layout(scheme=variance_scaling(), layout=Axes(in_=-2, out=0))
     """
-    return with_layout(schemes.variance_scaling(scale, mode, distribution), _layout(in_axis, out_axis, batch_axis))
+    return _with_layout(_schemes.variance_scaling(scale, mode, distribution), _layout(in_axis, out_axis, batch_axis))
 
 
-def glorot_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> Scheme:
+def glorot_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
     """U[-b, b), b = sqrt(6 / (fan_in + fan_out)).
 
     >>> glorot_uniform().moments((100, 200)).high
@@ -117,7 +120,7 @@ def glorot_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_ax
     return variance_scaling(1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis)
 
 
-def glorot_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> Scheme:
+def glorot_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(2 / (fan_in + fan_out)).
 
     >>> round(glorot_normal().moments((100, 100)).std, 12)
@@ -126,7 +129,7 @@ def glorot_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axi
     return variance_scaling(1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis)
 
 
-def lecun_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> Scheme:
+def lecun_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
     """U[-b, b), b = sqrt(3 / fan_in).
 
     >>> lecun_uniform().moments((300, 10)).high
@@ -135,7 +138,7 @@ def lecun_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axi
     return variance_scaling(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis)
 
 
-def lecun_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> Scheme:
+def lecun_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(1 / fan_in): the default of flax's Dense and Conv.
 
     >>> round(lecun_normal().moments((3, 3, 100, 8)).std, 12)
@@ -144,7 +147,7 @@ def lecun_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis
     return variance_scaling(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis)
 
 
-def he_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> Scheme:
+def he_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
     """U[-b, b), b = sqrt(6 / fan_in).
 
     >>> he_uniform(in_axis=1, out_axis=2, batch_axis=0).moments((8, 600, 10)).high  # eight experts
@@ -153,7 +156,7 @@ def he_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: 
     return variance_scaling(2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis)
 
 
-def he_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> Scheme:
+def he_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(2 / fan_in).
 
     >>> he_normal()
@@ -162,7 +165,7 @@ def he_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: A
     return variance_scaling(2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis)
 
 
-def orthogonal(scale: float = 1.0, column_axis: int = -1) -> Scheme:
+def orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
     """Orthonormal rows or columns of the matrix (all other axes, column_axis), whichever are fewer, times scale.
 
     >>> orthogonal()
@@ -172,11 +175,11 @@ def orthogonal(scale: float = 1.0, column_axis: int = -1) -> Scheme:
     """
     column = _axis(column_axis, "column_axis")
     # One other axis is named, so that a shape of one axis is refused; those that are not named go with it.
-    layout: Layout = {-1: "io", 0: "oi"}.get(column) or Axes(in_=0 if column > 0 else -1, out=column)
-    return with_layout(schemes.orthogonal(_not_negative(scale, "scale")), layout)
+    layout: _Layout = {-1: "io", 0: "oi"}.get(column) or _Axes(in_=0 if column > 0 else -1, out=column)
+    return _with_layout(_schemes.orthogonal(_not_negative(scale, "scale")), layout)
 
 
-def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> Scheme:
+def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
     """0 but at the centre (k - 1) // 2 of a kernel (*spatial, in, out), orthonormal rows (one an in-channel) there.
 
     column_axis, one of the two of the matrix (in, out), changes nothing: in is at most out, so that the rows are the
@@ -187,10 +190,14 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> Scheme:
     """
     if not -2 <= _axis(column_axis, "column_axis") <= 1:
         raise ValueError(f"column_axis must be an axis of the matrix (in, out), -2 to 1, not {column_axis}")
-    return with_layout(schemes.delta_orthogonal(_not_negative(scale, "scale")), "io")
+    return _with_layout(_schemes.delta_orthogonal(_not_negative(scale, "scale")), "io")
 
 
 xavier_uniform = glorot_uniform
 xavier_normal = glorot_normal
 kaiming_uniform = he_uniform
 kaiming_normal = he_normal
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,15 +7,20 @@ but for RandomNormal and "untruncated_normal".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from math import prod
-from typing import Any, SupportsIndex
+from collections.abc import Iterable as _Iterable
+from collections.abc import Sequence as _Sequence
+from math import prod as _prod
+from typing import Any as _Any
+from typing import SupportsIndex as _SupportsIndex
 
-from winit import schemes
-from winit._core.laws import Law, real
-from winit._core.shapes import Layout, fans
-from winit.schemes import Scheme, with_layout
-from winit.schemes.fan_scaled import centred
+from winit import schemes as _schemes
+from winit._core.checks import check_number as _check_number
+from winit._core.laws import Law as _Law
+from winit._core.layouts import Layout as _Layout
+from winit._core.layouts import fans as _fans
+from winit.schemes import Scheme as _Scheme
+from winit.schemes import with_layout as _with_layout
+from winit.schemes.fan_scaled import centred as _centred
 
 __all__ = [
     "STFT",
@@ -59,17 +64,17 @@ _DISTRIBUTIONS = {"truncated_normal": "truncated_normal", "untruncated_normal": 
 _MODES = ("fan_in", "fan_out", "fan_avg")
 
 
-def _text(value: Any, what: str) -> str:
+def _text(value: _Any, what: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
     return value
 
 
-def _axes(value: Any, what: str) -> tuple[int, ...] | None:
+def _axes(value: _Any, what: str) -> tuple[int, ...] | None:
     if value is None:
         return None
-    axes = () if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) else tuple(value)
-    if not axes or any(isinstance(axis, bool) or not isinstance(axis, SupportsIndex) for axis in axes):
+    axes = () if isinstance(value, (str, bytes)) or not isinstance(value, _Iterable) else tuple(value)
+    if not axes or any(isinstance(axis, bool) or not isinstance(axis, _SupportsIndex) for axis in axes):
         raise TypeError(f"{what} must be a sequence of axes or None, not {value!r}")
     return tuple(axis.__index__() for axis in axes)
 
@@ -78,10 +83,10 @@ def _extent(shape: tuple[int, ...], axes: tuple[int, ...], what: str) -> int:
     for axis in axes:
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"{what} axis {axis} is outside a shape of {len(shape)} axes, {shape}")
-    return prod(shape[axis] for axis in axes)
+    return _prod(shape[axis] for axis in axes)
 
 
-class VarianceScaling(Scheme):
+class VarianceScaling(_Scheme):
     """Draw with variance scale / max(1, n), n the fan_in, the fan_out or their mean, as Keras counts them.
 
     Parameters
@@ -121,10 +126,10 @@ class VarianceScaling(Scheme):
         scale: float = 1.0,
         mode: str = "fan_in",
         distribution: str = "truncated_normal",
-        input_axes: Sequence[int] | None = None,
-        output_axes: Sequence[int] | None = None,
+        input_axes: _Sequence[int] | None = None,
+        output_axes: _Sequence[int] | None = None,
     ) -> None:
-        scale = real(scale, "scale")
+        scale = _check_number(scale, "scale")
         if scale <= 0:
             raise ValueError(f"scale must be positive, not {scale!r}")
         if _text(mode, "mode") not in _MODES:
@@ -143,92 +148,94 @@ class VarianceScaling(Scheme):
                 _extent(shape, self.output_axes, "output_axes"),
             )
         if len(shape) < 2:
-            return (prod(shape),) * 2
-        return fans(shape, "io")
+            return (_prod(shape),) * 2
+        fan_in, fan_out = _fans(shape, "io")
+        assert isinstance(fan_out, int)
+        return fan_in, fan_out
 
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+    def law(self, shape: tuple[int, ...], layout: _Layout = "oi") -> _Law:
         fan_in, fan_out = self._fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
-        return centred(1.0, self.scale, max(1.0, fan), _DISTRIBUTIONS[self.distribution])
+        return _centred(1.0, self.scale, max(1.0, fan), _DISTRIBUTIONS[self.distribution])
 
     def __repr__(self) -> str:
         return f"keras.{super().__repr__()}"
 
 
-def _stddev(value: Any) -> float:
-    number = real(value, "stddev")
+def _stddev(value: _Any) -> float:
+    number = _check_number(value, "stddev")
     if number < 0:
         raise ValueError(f"stddev must not be negative, not {number!r}")
     return number
 
 
-def Zeros() -> Scheme:
+def Zeros() -> _Scheme:
     """Give 0 everywhere.
 
     >>> Zeros()
     zeros()
     """
-    return schemes.zeros()
+    return _schemes.zeros()
 
 
-def Ones() -> Scheme:
+def Ones() -> _Scheme:
     """Give 1 everywhere.
 
     >>> Ones()
     ones()
     """
-    return schemes.ones()
+    return _schemes.ones()
 
 
-def Constant(value: float = 0.0) -> Scheme:
+def Constant(value: float = 0.0) -> _Scheme:
     """Give `value` everywhere; one number.
 
     >>> Constant(0.5)
     constant(value=0.5)
     """
-    return schemes.constant(value)
+    return _schemes.constant(value)
 
 
-def Identity(gain: float = 1.0) -> Scheme:
+def Identity(gain: float = 1.0) -> _Scheme:
     """Give a matrix gain times the identity.
 
     >>> Identity(2.0)
     identity(gain=2.0)
     """
-    return schemes.identity(gain)
+    return _schemes.identity(gain)
 
 
-def RandomNormal(mean: float = 0.0, stddev: float = 0.05) -> Scheme:
+def RandomNormal(mean: float = 0.0, stddev: float = 0.05) -> _Scheme:
     """N(mean, stddev^2); not cut.
 
     >>> RandomNormal()
     normal(std=0.05)
     """
-    return schemes.normal(mean, _stddev(stddev))
+    return _schemes.normal(mean, _stddev(stddev))
 
 
-def TruncatedNormal(mean: float = 0.0, stddev: float = 0.05) -> Scheme:
+def TruncatedNormal(mean: float = 0.0, stddev: float = 0.05) -> _Scheme:
     """N(mean, stddev^2) cut to [mean - 2 stddev, mean + 2 stddev]; not widened: its standard deviation is 0.88 stddev.
 
     >>> TruncatedNormal().moments().high
     0.1
     """
-    return schemes.truncated_normal(mean, _stddev(stddev))
+    return _schemes.truncated_normal(mean, _stddev(stddev))
 
 
-def RandomUniform(minval: float = -0.05, maxval: float = 0.05) -> Scheme:
+def RandomUniform(minval: float = -0.05, maxval: float = 0.05) -> _Scheme:
     """U[minval, maxval).
 
     >>> RandomUniform()
     uniform(low=-0.05, high=0.05)
     """
-    minval, maxval = real(minval, "minval"), real(maxval, "maxval")
+    minval, maxval = _check_number(minval, "minval"), _check_number(maxval, "maxval")
     if minval > maxval:
         raise ValueError(f"minval must be at most maxval, not {minval!r} and {maxval!r}")
-    return schemes.uniform(minval, maxval) if minval < maxval else schemes.constant(minval)
+    return _schemes.uniform(minval, maxval) if minval < maxval else _schemes.constant(minval)
 
 
-def GlorotUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+def GlorotUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
     """U[-b, b), b = sqrt(6 / (fan_in + fan_out)): the default of Keras's layers.
 
     >>> GlorotUniform().moments((100, 200)).high
@@ -237,7 +244,7 @@ def GlorotUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence
     return VarianceScaling(1.0, "fan_avg", "uniform", input_axes, output_axes)
 
 
-def GlorotNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+def GlorotNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(2 / (fan_in + fan_out)).
 
     >>> GlorotNormal()
@@ -246,7 +253,7 @@ def GlorotNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[
     return VarianceScaling(1.0, "fan_avg", "truncated_normal", input_axes, output_axes)
 
 
-def LecunNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+def LecunNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(1 / fan_in).
 
     >>> LecunNormal()
@@ -255,7 +262,7 @@ def LecunNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[i
     return VarianceScaling(1.0, "fan_in", "truncated_normal", input_axes, output_axes)
 
 
-def LecunUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+def LecunUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
     """U[-b, b), b = sqrt(3 / fan_in).
 
     >>> LecunUniform().moments((300, 10)).high
@@ -264,7 +271,7 @@ def LecunUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[
     return VarianceScaling(1.0, "fan_in", "uniform", input_axes, output_axes)
 
 
-def HeNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+def HeNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(2 / fan_in).
 
     >>> round(HeNormal().moments((3, 3, 100, 8)).std, 12)
@@ -273,7 +280,7 @@ def HeNormal(input_axes: Sequence[int] | None = None, output_axes: Sequence[int]
     return VarianceScaling(2.0, "fan_in", "truncated_normal", input_axes, output_axes)
 
 
-def HeUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None) -> Scheme:
+def HeUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
     """U[-b, b), b = sqrt(6 / fan_in).
 
     >>> HeUniform().moments((600, 10)).high
@@ -282,21 +289,21 @@ def HeUniform(input_axes: Sequence[int] | None = None, output_axes: Sequence[int
     return VarianceScaling(2.0, "fan_in", "uniform", input_axes, output_axes)
 
 
-def Orthogonal(gain: float = 1.0) -> Scheme:
+def Orthogonal(gain: float = 1.0) -> _Scheme:
     """Orthonormal rows or columns of the matrix (all other axes, last axis), whichever are fewer, times gain.
 
     >>> Orthogonal(2.0)
     with_layout(scheme=orthogonal(gain=2.0), layout='io')
     """
-    return with_layout(schemes.orthogonal(gain), "io")
+    return _with_layout(_schemes.orthogonal(gain), "io")
 
 
 def STFT(
     side: str = "real",
-    window: str | Sequence[float] | None = "hann",
+    window: str | _Sequence[float] | None = "hann",
     scaling: str | None = "density",
     periodic: bool = False,
-) -> Scheme:
+) -> _Scheme:
     """Windowed Fourier basis of a kernel (T, 1, F / 2 + 1), its real or imaginary side; see winit.stft.
 
     Windows by name are hann, hamming, blackman and boxcar; of scipy's others give the numbers.
@@ -304,7 +311,7 @@ def STFT(
     >>> STFT("imag", window=None)
     with_layout(scheme=stft(side='imag', window=None), layout='io')
     """
-    return with_layout(schemes.stft(side, window, scaling, periodic), "io")
+    return _with_layout(_schemes.stft(side, window, scaling, periodic), "io")
 
 
 # ---- the other names that Keras exports
@@ -325,3 +332,7 @@ lecun_normal = LecunNormal
 lecun_uniform = LecunUniform
 he_normal = HeNormal
 he_uniform = HeUniform
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,25 +6,55 @@ Fans are those of a tensor (out, in, *spatial), as torch counts them: of a trans
 
 from __future__ import annotations
 
-from winit._core.laws import real
-from winit.activations import gain
+from winit._core.checks import check_number as _check_number
+from winit.activations import gain as _gain
 from winit.schemes import (
-    Scheme,
-    constant,
-    dirac,
-    he_normal,
-    he_uniform,
-    identity,
-    normal,
-    ones,
-    orthogonal,
-    sparse_columns,
-    truncated_normal,
-    uniform,
-    with_layout,
-    xavier_normal,
-    xavier_uniform,
-    zeros,
+    Scheme as _Scheme,
+)
+from winit.schemes import (
+    constant as _constant,
+)
+from winit.schemes import (
+    dirac as _dirac,
+)
+from winit.schemes import (
+    he_normal as _he_normal,
+)
+from winit.schemes import (
+    he_uniform as _he_uniform,
+)
+from winit.schemes import (
+    identity as _identity,
+)
+from winit.schemes import (
+    normal as _normal,
+)
+from winit.schemes import (
+    ones as _ones,
+)
+from winit.schemes import (
+    orthogonal as _orthogonal,
+)
+from winit.schemes import (
+    sparse_columns as _sparse_columns,
+)
+from winit.schemes import (
+    truncated_normal as _truncated_normal,
+)
+from winit.schemes import (
+    uniform as _uniform,
+)
+from winit.schemes import (
+    with_layout as _with_layout,
+)
+from winit.schemes import (
+    xavier_normal as _xavier_normal,
+)
+from winit.schemes import (
+    xavier_uniform as _xavier_uniform,
+)
+from winit.schemes import (
+    zeros as _zeros,
 )
 
 __all__ = [
@@ -72,110 +102,111 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity not in _KNOWN:
         raise ValueError(f"nonlinearity must be one that torch knows, {', '.join(_KNOWN)}, not {nonlinearity!r}")
     if param is not None:
-        param = real(param, "param")
-    return gain(nonlinearity, param if nonlinearity == "leaky_relu" else None)
+        param = _check_number(param, "param")
+    return _gain(nonlinearity, param if nonlinearity == "leaky_relu" else None)
 
 
-def uniform_(a: float = 0.0, b: float = 1.0) -> Scheme:
+def uniform_(a: float = 0.0, b: float = 1.0) -> _Scheme:
     """U[a, b).
 
     >>> uniform_(-1.0, 1.0)
     uniform(low=-1.0)
     """
-    a, b = real(a, "a"), real(b, "b")
+    a, b = _check_number(a, "a"), _check_number(b, "b")
     if a > b:
         raise ValueError(f"a must be at most b, not {a!r} and {b!r}")
-    return uniform(a, b) if a < b else constant(a)
+    return _uniform(a, b) if a < b else _constant(a)
 
 
-def normal_(mean: float = 0.0, std: float = 1.0) -> Scheme:
+def normal_(mean: float = 0.0, std: float = 1.0) -> _Scheme:
     """N(mean, std^2).
 
     >>> normal_(std=0.02)
     normal(std=0.02)
     """
-    return normal(mean, std)
+    return _normal(mean, std)
 
 
-def trunc_normal_(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Scheme:
+def trunc_normal_(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> _Scheme:
     """N(mean, std^2) cut to [a, b], which are values, not multiples of std: std=0.02 with the default cuts is not cut.
 
     >>> trunc_normal_(std=0.5)
     truncated_normal(std=0.5, low=-4.0, high=4.0)
     """
-    mean, std, a, b = real(mean, "mean"), real(std, "std"), real(a, "a"), real(b, "b")
+    mean, std = _check_number(mean, "mean"), _check_number(std, "std")
+    a, b = _check_number(a, "a"), _check_number(b, "b")
     if std <= 0:
         raise ValueError(f"std must be positive, not {std!r}")
     if not a < b:
         raise ValueError(f"a must be less than b, not {a!r} and {b!r}")
-    return truncated_normal(mean, std, (a - mean) / std, (b - mean) / std)
+    return _truncated_normal(mean, std, (a - mean) / std, (b - mean) / std)
 
 
-def constant_(val: float) -> Scheme:
+def constant_(val: float) -> _Scheme:
     """Give `val` everywhere.
 
     >>> constant_(0.5)
     constant(value=0.5)
     """
-    return constant(val)
+    return _constant(val)
 
 
-def ones_() -> Scheme:
+def ones_() -> _Scheme:
     """Give 1 everywhere.
 
     >>> ones_()
     ones()
     """
-    return ones()
+    return _ones()
 
 
-def zeros_() -> Scheme:
+def zeros_() -> _Scheme:
     """Give 0 everywhere.
 
     >>> zeros_()
     zeros()
     """
-    return zeros()
+    return _zeros()
 
 
-def eye_() -> Scheme:
+def eye_() -> _Scheme:
     """Give a matrix the identity.
 
     >>> eye_()
     identity()
     """
-    return identity()
+    return _identity()
 
 
-def dirac_(groups: int = 1) -> Scheme:
+def dirac_(groups: int = 1) -> _Scheme:
     """Give a convolution kernel (out, in, *spatial) the identity of its channels, in each group.
 
     >>> dirac_(2)
     with_layout(scheme=dirac(groups=2), layout='oi')
     """
-    return with_layout(dirac(groups), "oi")
+    return _with_layout(_dirac(groups), "oi")
 
 
-def xavier_uniform_(gain: float = 1.0) -> Scheme:
+def xavier_uniform_(gain: float = 1.0) -> _Scheme:
     """U[-b, b), b = gain sqrt(6 / (fan_in + fan_out)).
 
     >>> xavier_uniform_().moments((100, 200)).high
     0.1414213562373095
     """
-    return with_layout(xavier_uniform(gain), "oi")
+    return _with_layout(_xavier_uniform(gain), "oi")
 
 
-def xavier_normal_(gain: float = 1.0) -> Scheme:
+def xavier_normal_(gain: float = 1.0) -> _Scheme:
     """N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)); not cut.
 
     >>> xavier_normal_().moments((100, 100)).std
     0.1
     """
-    return with_layout(xavier_normal(gain), "oi")
+    return _with_layout(_xavier_normal(gain), "oi")
 
 
 def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
-    a = real(a, "a")
+    a = _check_number(a, "a")
     calculate_gain(nonlinearity)
     if not isinstance(mode, str):
         raise TypeError(f"mode must be a str, not {type(mode).__name__}")
@@ -184,7 +215,7 @@ def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
     return (a if nonlinearity == "leaky_relu" else 0.0), mode.lower(), nonlinearity
 
 
-def kaiming_uniform_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Scheme:
+def kaiming_uniform_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> _Scheme:
     """U[-b, b), b = gain sqrt(3 / fan); a is the slope of leaky_relu, ignored by other nonlinearities.
 
     With a = sqrt(5) it is the default of torch's linear and convolutional layers, b = 1 / sqrt(fan_in).
@@ -192,31 +223,35 @@ def kaiming_uniform_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "
     >>> round(kaiming_uniform_(a=5 ** 0.5).moments((8, 100)).high, 12)
     0.1
     """
-    return with_layout(he_uniform(*_kaiming(a, mode, nonlinearity)), "oi")
+    return _with_layout(_he_uniform(*_kaiming(a, mode, nonlinearity)), "oi")
 
 
-def kaiming_normal_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Scheme:
+def kaiming_normal_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> _Scheme:
     """N(0, std^2), std = gain / sqrt(fan); not cut.
 
     >>> kaiming_normal_(mode="fan_out", nonlinearity="relu").moments((200, 8)).std
     0.1
     """
-    return with_layout(he_normal(*_kaiming(a, mode, nonlinearity)), "oi")
+    return _with_layout(_he_normal(*_kaiming(a, mode, nonlinearity)), "oi")
 
 
-def orthogonal_(gain: float = 1.0) -> Scheme:
+def orthogonal_(gain: float = 1.0) -> _Scheme:
     """Orthonormal rows or columns of the matrix (out, in times spatial), times gain.
 
     >>> orthogonal_(2.0)
     with_layout(scheme=orthogonal(gain=2.0), layout='oi')
     """
-    return with_layout(orthogonal(gain), "oi")
+    return _with_layout(_orthogonal(gain), "oi")
 
 
-def sparse_(sparsity: float, std: float = 0.01) -> Scheme:
+def sparse_(sparsity: float, std: float = 0.01) -> _Scheme:
     """ceil(sparsity rows) zeros in each column of a matrix, N(0, std^2) elsewhere.
 
     >>> sparse_(0.9)
     sparse_columns(sparsity=0.9)
     """
-    return sparse_columns(sparsity, 0.0, std)
+    return _sparse_columns(sparsity, 0.0, std)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
-from winit._plans.name_patterns import Value
+from winit._plans.parameters import Value
 from winit._plans.plan import Plan
 
 __all__ = ["description", "load", "names", "parameters"]

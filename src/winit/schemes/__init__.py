@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from winit.schemes.base import Scheme
+from winit._core.scheme import Scheme
 from winit.schemes.constants import (
     constant,
     literal,
@@ -13,7 +13,6 @@ from winit.schemes.constants import (
     zeros,
 )
 from winit.schemes.fan_scaled import (
-    embedding,
     glorot_normal,
     glorot_uniform,
     he_normal,
@@ -22,12 +21,15 @@ from winit.schemes.fan_scaled import (
     kaiming_uniform,
     lecun_normal,
     lecun_uniform,
-    normal,
-    truncated_normal,
-    uniform,
     variance_scaling,
     xavier_normal,
     xavier_uniform,
+)
+from winit.schemes.plain import (
+    embedding,
+    normal,
+    truncated_normal,
+    uniform,
 )
 from winit.schemes.relayout import (
     with_layout,
@@ -51,19 +53,11 @@ if TYPE_CHECKING:
         small_init,
         wang_init,
     )
-    from winit.schemes.identities import (
-        chrono_bias,
-        dirac,
-        hadamard,
-        identity,
-        idinit,
-        irnn,
-        looks_linear,
-        lstm_bias,
-        mamba_a_log,
-        mamba_dt_bias,
-        stft,
-    )
+    from winit.schemes.identities import dirac, hadamard, identity, idinit
+    from winit.schemes.recurrent import chrono_bias, irnn, lstm_bias
+    from winit.schemes.rotations import looks_linear
+    from winit.schemes.spectral import stft
+    from winit.schemes.state_space import mamba_a_log, mamba_dt_bias
 
 __all__ = [
     "Scheme",
@@ -112,7 +106,19 @@ __all__ = [
     "zeros",
 ]
 
-_MODULES = ("constants", "relayout", "rotations", "fan_scaled", "depth_width", "sparsity", "identities")
+_MODULES = (
+    "constants",
+    "plain",
+    "fan_scaled",
+    "depth_width",
+    "sparsity",
+    "rotations",
+    "identities",
+    "recurrent",
+    "state_space",
+    "spectral",
+    "relayout",
+)
 # Those who fill tensors with the plain laws need not wait for these: a quarter of the time that importing winit takes.
 LATER = {
     "depth_scaled": "depth_width",
@@ -120,17 +126,17 @@ LATER = {
     "siren": "depth_width",
     "small_init": "depth_width",
     "wang_init": "depth_width",
-    "chrono_bias": "identities",
+    "chrono_bias": "recurrent",
     "dirac": "identities",
     "hadamard": "identities",
     "identity": "identities",
     "idinit": "identities",
-    "irnn": "identities",
-    "looks_linear": "identities",
-    "lstm_bias": "identities",
-    "mamba_a_log": "identities",
-    "mamba_dt_bias": "identities",
-    "stft": "identities",
+    "irnn": "recurrent",
+    "looks_linear": "rotations",
+    "lstm_bias": "recurrent",
+    "mamba_a_log": "state_space",
+    "mamba_dt_bias": "state_space",
+    "stft": "spectral",
 }
 
 
@@ -144,3 +150,7 @@ def named() -> dict[str, type[Scheme]]:
     """Return every public scheme by name, aliases included."""
     modules = [import_module(f"winit.schemes.{name}") for name in _MODULES]
     return {name: getattr(module, name) for module in modules for name in module.__all__}
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,51 +1,20 @@
-"""What a scheme is: frozen, comparable, printable, and resolved by a global shape and layout to a law."""
+"""Bases of schemes: whose tensors are made at once, and whose elements are a formula of their index."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any, NamedTuple
 
-from winit._core.laws import Law, Moments, Whole
-from winit._core.records import Record
-from winit._core.shapes import Layout, check_shape
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+from winit._core.laws import Law, Moments
+from winit._core.layouts import Axes, Layout, out_parts, roles
+from winit._core.scheme import Scheme
+from winit._core.whole import Formula, TensorStream, WholeTensor
 
-    from winit._core.drawing import Stream
+__all__ = ["Entries", "FormulaScheme", "Kernel", "Scheme", "WholeScheme", "convolution", "diagonal_in", "matrix_axes"]
 
-__all__ = ["Scheme", "WholeScheme"]
-
-
-class Scheme(Record):
-    """Base of all schemes. A scheme is called as winit.draw is, without naming itself."""
-
-    __slots__ = ()
-
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        """Resolve to the law of a tensor of this global shape and layout."""
-        raise NotImplementedError
-
-    def moments(self, shape: int | Sequence[int] = (), layout: Layout = "oi") -> Moments:
-        """Return the law's mean, std, low and high in closed form.
-
-        Parameters
-        ----------
-        shape : tuple of int. Global shape; schemes without fans do not look at it.
-        layout : "oi", "io" or winit.Axes.
-
-        >>> import winit
-        >>> winit.xavier_uniform().moments((300, 300)).high
-        0.1
-
-        """
-        return self.law(check_shape(shape), layout).moments()
-
-    def __call__(self, shape: int | Sequence[int], **keywords: Any) -> Any:
-        """Draw a new array: winit.draw(self, shape, ...)."""
-        from winit._core.drawing import draw
-
-        return draw(self, shape, **keywords)
+Box = tuple[slice, ...]
 
 
 class WholeScheme(Scheme):
@@ -60,7 +29,7 @@ class WholeScheme(Scheme):
         """Raise for a shape or layout that the scheme does not fit."""
         raise NotImplementedError
 
-    def values(self, stream: Stream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
         """Make the tensor, in the law's arithmetic type; what is random comes from the stream."""
         raise NotImplementedError
 
@@ -73,5 +42,140 @@ class WholeScheme(Scheme):
         return max(map(abs, self.whole_moments(shape, layout)[2:]))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        parts = out_parts(shape, layout)
+        if parts is not None:
+            axis, extents = parts
+            assert isinstance(layout, Axes)
+            split = len(extents) if len(set(extents)) == 1 else 1
+            single = Axes(layout.in_, layout.out, layout.batch, layout.groups, split, layout.groups_along)
+            if split == 1 and len(extents) > 1:
+                made = _Parts(self, axis, extents, single)
+                made.check(shape, layout)
+                return WholeTensor(made, shape, layout)
+            layout = single
         self.check(shape, layout)
-        return Whole(self, shape, layout)
+        return WholeTensor(self, shape, layout)
+
+
+class _Parts(WholeScheme):
+    """A tensor of parts along an axis, each made by itself; their draws follow each other in the tensor's stream."""
+
+    __slots__ = ("axis", "extents", "layout", "scheme")
+    scheme: WholeScheme
+    axis: int
+    extents: tuple[int, ...]
+    layout: Layout
+
+    def __init__(self, scheme: WholeScheme, axis: int, extents: tuple[int, ...], layout: Layout) -> None:
+        self._set(scheme, axis, extents, layout)
+
+    def shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The shape of each part."""
+        return [(*shape[: self.axis], extent, *shape[self.axis + 1 :]) for extent in self.extents]
+
+    def check(self, shape: tuple[int, ...], layout: Layout) -> None:
+        for part in self.shapes(shape):
+            self.scheme.check(part, self.layout)
+
+    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+        made, offset = [], 0
+        for part in self.shapes(shape):
+            own = TensorStream(stream.key, stream.dtype, stream.threads, offset)
+            made.append(self.scheme.values(own, part, self.layout))
+            offset += math.prod(part)
+        return np.concatenate(made, axis=self.axis)
+
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        found = [self.scheme.whole_moments(part, self.layout) for part in self.shapes(shape)]
+        weights = [extent / max(sum(self.extents), 1) for extent in self.extents]
+        mean = math.fsum(weight * each.mean for weight, each in zip(weights, found, strict=True))
+        square = math.fsum(
+            weight * (each.std**2 + (each.mean - mean) ** 2) for weight, each in zip(weights, found, strict=True)
+        )
+        return Moments(mean, math.sqrt(square), min(each.low for each in found), max(each.high for each in found))
+
+    def __repr__(self) -> str:
+        return repr(self.scheme)
+
+
+class Entries(NamedTuple):
+    """What of a box is not 0: index arrays, one for each axis, and the values there, one for all or one each."""
+
+    where: tuple[Any, ...]
+    values: Any
+
+
+class FormulaScheme(WholeScheme):
+    """Base of schemes whose elements are a closed form of their index, without a stream: a box costs what it is."""
+
+    __slots__ = ()
+
+    def entries(self, box: Box, shape: tuple[int, ...], layout: Layout) -> Entries:
+        """Give what of a box is not 0, indices counted in the tensor."""
+        raise NotImplementedError
+
+    def check(self, shape: tuple[int, ...], layout: Layout) -> None:
+        self.entries(tuple(slice(0, 0) for _ in shape), shape, layout)
+
+    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
+        found = super().law(shape, layout)
+        assert isinstance(found, WholeTensor)
+        return found if isinstance(found.maker, _Parts) else Formula(self, shape, found.layout)
+
+    def values_in(self, box: Box, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+        """Make a box of the tensor, in the law's arithmetic type."""
+        where, values = self.entries(box, shape, layout)
+        made = np.zeros([part.stop - part.start for part in box], stream.dtype)
+        made[tuple(index - part.start for index, part in zip(where, box, strict=True))] = values
+        return made
+
+    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+        return self.values_in(tuple(slice(0, size) for size in shape), stream, shape, layout)
+
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        where, values = self.entries(tuple(slice(0, size) for size in shape), shape, layout)
+        found = np.broadcast_to(
+            np.asarray(values, np.float64), np.broadcast_shapes(*(np.shape(axis) for axis in where))
+        )
+        size, flat = math.prod(shape), found.ravel()
+        if size == 0:
+            return Moments(0.0, 0.0, 0.0, 0.0)
+        mean = math.fsum(flat) / size
+        zeros = size - flat.size
+        variance = (math.fsum(np.square(flat - mean)) + zeros * mean * mean) / size
+        ends = [float(flat.min()), float(flat.max())] if flat.size else []
+        ends += [0.0] if zeros else []
+        return Moments(mean, math.sqrt(variance), min(ends), max(ends))
+
+
+def diagonal_in(box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Index what of a matrix's main diagonal lies in a box."""
+    rows, columns = box
+    diagonal = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+    return diagonal, diagonal
+
+
+class Kernel(NamedTuple):
+    """The out axis and the in axis of a convolution kernel."""
+
+    out: int
+    in_: int
+
+
+def convolution(scheme: WholeScheme, shape: tuple[int, ...], layout: Layout) -> Kernel:
+    """Tell the axes of a convolution kernel without groups, or raise."""
+    name = type(scheme).__name__
+    axes, ins, outs, batches = roles(shape, layout)
+    if len(shape) not in (3, 4, 5):
+        raise ValueError(f"{name} fills convolution kernels of 3 to 5 axes, not shape {shape}")
+    if len(ins) != 1 or len(outs) != 1 or batches or axes.groups > 1 or ins == outs:
+        raise ValueError(f"{name} needs one in and one out axis, no groups and no batch, not {layout!r}")
+    return Kernel(next(iter(outs)), next(iter(ins)))
+
+
+def matrix_axes(scheme: WholeScheme, shape: tuple[int, ...], layout: Layout) -> Kernel:
+    """Tell the axes of a matrix, or raise."""
+    _, ins, outs, _ = roles(shape, layout)
+    if len(shape) != 2 or len(ins) != 1 or len(outs) != 1 or ins == outs:
+        raise ValueError(f"{type(scheme).__name__} fills matrices (out, in), not shape {shape} in layout {layout!r}")
+    return Kernel(next(iter(outs)), next(iter(ins)))

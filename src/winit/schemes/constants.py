@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from winit._core.laws import Constant, Law, Moments
-from winit._core.shapes import Layout
-from winit.schemes.base import Scheme
+from winit._core.checks import shown
+from winit._core.laws import Constant, Law, Literal, Moments
+from winit._core.layouts import Layout
+from winit._core.scheme import Scheme
 
 __all__ = ["constant", "literal", "ones", "zeros"]
 
@@ -75,7 +76,7 @@ class constant(Scheme):
         if isinstance(value, np.generic):
             value = value.item()
         if not isinstance(value, (bool, int, float)):
-            raise TypeError(f"value must be a real number, not {value!r}")
+            raise TypeError(f"value must be a real number, not {shown(value)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"value must be finite, not {value!r}")
         try:
@@ -109,6 +110,7 @@ class literal(Scheme):
 
     __slots__ = ("values",)
     values: np.ndarray
+    _small = False
 
     def __init__(self, values: Any) -> None:
         array = np.array(values) if isinstance(values, (np.ndarray, np.generic)) else _exact_array(values)
@@ -128,12 +130,13 @@ class literal(Scheme):
         self._set(array, identity=(array.tobytes(), array.shape, array.dtype.str))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        raise TypeError("a literal array has no law")
+        if self.values.shape != tuple(shape):
+            raise ValueError(f"literal values have shape {self.values.shape}, the tensor has {tuple(shape)}")
+        return Literal(self.values)
 
     def moments(self, shape: Any = (), layout: Layout = "oi") -> Moments:
         """Return the mean, std, low and high of the values."""
-        wide = self.values.astype(np.float64)
-        return Moments(float(wide.mean()), float(wide.std()), float(wide.min()), float(wide.max()))
+        return Literal(self.values).moments()
 
     def __repr__(self) -> str:
         return f"literal({self.values.tolist()!r})"

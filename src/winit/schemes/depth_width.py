@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from winit._core.laws import Law, Normal, TruncatedNormal, Uniform, integer, not_negative, real
-from winit._core.shapes import Layout, fans
-from winit.schemes.base import Scheme
+from winit._core.checks import check_bool, check_integer, check_not_negative, check_positive
+from winit._core.laws import Law, Normal, TruncatedNormal, Uniform
+from winit._core.layouts import Layout, fans
+from winit._core.scheme import Scheme
 
 __all__ = ["depth_scaled", "gpt2_residual", "siren", "small_init", "wang_init"]
 
@@ -40,7 +41,7 @@ class gpt2_residual(Scheme):
     std: float
 
     def __init__(self, layers: int, std: float = 0.02) -> None:
-        self._set(integer(layers, "layers"), not_negative(std, "std"))
+        self._set(check_integer(layers, "layers"), check_not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(0.0, self.std / math.sqrt(2 * self.layers))
@@ -76,10 +77,8 @@ class depth_scaled(Scheme):
 
     def __init__(self, layer: int, std: float = 0.02, cut: float | None = None) -> None:
         if cut is not None:
-            cut = real(cut, "cut")
-            if cut <= 0:
-                raise ValueError(f"cut must be positive, not {cut!r}")
-        self._set(integer(layer, "layer", 0), not_negative(std, "std"), cut)
+            cut = check_positive(cut, "cut")
+        self._set(check_integer(layer, "layer", 0), check_not_negative(std, "std"), cut)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         std = self.std / math.sqrt(2 * (self.layer + 1))
@@ -108,7 +107,7 @@ class small_init(Scheme):
     dim: int | None
 
     def __init__(self, dim: int | None = None) -> None:
-        self._set(None if dim is None else integer(dim, "dim"))
+        self._set(None if dim is None else check_integer(dim, "dim"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(0.0, math.sqrt(2 / (5 * _dim(self.dim, shape, layout))))
@@ -138,7 +137,7 @@ class wang_init(Scheme):
     dim: int | None
 
     def __init__(self, layers: int, dim: int | None = None) -> None:
-        self._set(integer(layers, "layers"), None if dim is None else integer(dim, "dim"))
+        self._set(check_integer(layers, "layers"), None if dim is None else check_integer(dim, "dim"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return Normal(0.0, 2 / (self.layers * math.sqrt(_dim(self.dim, shape, layout))))
@@ -170,12 +169,7 @@ class siren(Scheme):
     first: bool
 
     def __init__(self, w0: float = 30.0, first: bool = False) -> None:
-        w0 = real(w0, "w0")
-        if w0 <= 0:
-            raise ValueError(f"w0 must be positive, not {w0!r}")
-        if not isinstance(first, bool):
-            raise TypeError(f"first must be a bool, not {first!r}")
-        self._set(w0, first)
+        self._set(check_positive(w0, "w0"), check_bool(first, "first"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         fan = max(fans(shape, layout)[0], 1)

@@ -1,17 +1,17 @@
-"""Independent random elements: the plain laws, and variance scaling with its named special cases."""
+"""Independent random elements scaled by a layer's fans: variance scaling, and its cases of Xavier, He and LeCun."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, SupportsIndex
+from collections.abc import Callable
 
-from winit._core.laws import Constant, Law, Normal, Padded, TruncatedNormal, Uniform, not_negative, real
-from winit._core.shapes import Layout, fans
+from winit._core.checks import check_not_negative, check_number, check_one_of
+from winit._core.laws import Constant, Law, Normal, Parted, TruncatedNormal, Uniform
+from winit._core.layouts import Layout, fans, out_parts
+from winit._core.scheme import Scheme
 from winit.activations import gain as gain_of
-from winit.schemes.base import Scheme
 
 __all__ = [
-    "embedding",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -20,9 +20,6 @@ __all__ = [
     "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
-    "normal",
-    "truncated_normal",
-    "uniform",
     "variance_scaling",
     "xavier_normal",
     "xavier_uniform",
@@ -32,166 +29,22 @@ MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal")
 
 
-def _one_of(value: Any, known: tuple[str, ...], what: str) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
-    if value not in known:
-        raise ValueError(f"{what} must be one of {', '.join(map(repr, known))}, not {value!r}")
-
-
-def _interval(low: Any, high: Any) -> tuple[float, float]:
-    low, high = real(low, "low"), real(high, "high")
-    if not low < high:
-        raise ValueError(f"low must be less than high, not {low!r} and {high!r}")
-    return low, high
-
-
-class uniform(Scheme):
-    """Draw from U[low, high).
-
-    value = low + (high - low) u, u a multiple of 2^-24 in [0, 1) (2^-53 in float64); never high.
-
-    Parameters
-    ----------
-    low, high : float, low < high.
-
-    Raises
-    ------
-    TypeError : not numbers. ValueError : not finite, low >= high; when drawn, beyond the dtype's range.
-
-    >>> uniform(-0.1, 0.1).moments()
-    Moments(mean=0.0, std=0.05773502691896258, low=-0.1, high=0.1)
-
-    """
-
-    __slots__ = ("high", "low")
-    low: float
-    high: float
-
-    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
-        self._set(*_interval(low, high))
-
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return Uniform(self.low, self.high)
-
-
-class normal(Scheme):
-    """Draw from N(mean, std^2).
-
-    Parameters
-    ----------
-    mean : float.
-    std : float, >= 0.
-
-    Raises
-    ------
-    TypeError : not numbers. ValueError : not finite, negative std; when drawn, |mean| + 6.77 std beyond the dtype's
-        range.
-
-    Source: Box & Muller 1958 (the transform).
-
-    >>> normal(std=0.02)
-    normal(std=0.02)
-
-    """
-
-    __slots__ = ("mean", "std")
-    mean: float
-    std: float
-
-    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
-        self._set(real(mean, "mean"), not_negative(std, "std"))
-
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return Normal(self.mean, self.std)
-
-
-class truncated_normal(Scheme):
-    """Draw from N(mean, std^2) cut to [mean + std low, mean + std high], by the inverse distribution function.
-
-    The result's standard deviation is smaller than std (0.88 std at the default cuts); `moments` gives it.
-
-    Parameters
-    ----------
-    mean : float.
-    std : float, >= 0.
-    low, high : float, low < high. In units of std, before scaling: torch's a is mean + std low, not low.
-
-    Raises
-    ------
-    TypeError : not numbers. ValueError : not finite, negative std, low >= high; when drawn, both cuts more than 12
-        (float64: 36) standard deviations out on one side, or values beyond the dtype's range.
-
-    Source: inversion, Devroye 1986, chapter II.2.
-
-    >>> truncated_normal().moments().std
-    0.8796256610342398
-
-    """
-
-    __slots__ = ("high", "low", "mean", "std")
-    mean: float
-    std: float
-    low: float
-    high: float
-
-    def __init__(self, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0) -> None:
-        self._set(real(mean, "mean"), not_negative(std, "std"), *_interval(low, high))
-
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return TruncatedNormal(self.mean, self.std, self.low, self.high)
-
-
-class embedding(Scheme):
-    """Draw a table of embeddings from N(0, std^2), the padding token's row 0.
-
-    The other rows are those of normal(std=std).
-
-    Parameters
-    ----------
-    std : float, >= 0.
-    padding : int or None. The token whose row, along the first axis, is 0; negative ones count from the end.
-
-    Raises
-    ------
-    TypeError, ValueError : the wrong kind, the wrong value; when drawn, a padding token that the table does not have.
-
-    Source: torch.nn.Embedding (padding_idx; its std is 1); transformers' models zero that row too.
-
-    >>> import winit
-    >>> winit.draw(winit.embedding(padding=0), (2, 3), seed=0)[0].tolist()
-    [0.0, 0.0, 0.0]
-
-    """
-
-    __slots__ = ("padding", "std")
-    std: float
-    padding: int | None
-
-    def __init__(self, std: float = 1.0, padding: int | None = None) -> None:
-        if padding is not None:
-            if isinstance(padding, bool) or not isinstance(padding, SupportsIndex):
-                raise TypeError(f"padding must be an integer or None, not {type(padding).__name__}")
-            padding = padding.__index__()
-        self._set(not_negative(std, "std"), padding)
-
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        inner = Normal(0.0, self.std)
-        if self.padding is None:
-            return inner
-        rows = shape[0] if shape else 0
-        if not -rows <= self.padding < rows:
-            raise ValueError(f"padding token {self.padding} is outside a table of {rows} rows (shape {shape})")
-        size = math.prod(shape)
-        return Padded(inner, self.padding % rows, size // rows, size)
-
-
 # The standard deviation of a standard normal cut at ±2.
 _CUT_STD = TruncatedNormal(0.0, 1.0, -2.0, 2.0)
 
 
-def _fan(shape: tuple[int, ...], layout: Layout, mode: str) -> float:
+def fan_law(shape: tuple[int, ...], layout: Layout, mode: str, make: Callable[[float], Law]) -> Law:
+    """Make the law of a fan: one for each part where splits of several sizes have fans of their own."""
     fan_in, fan_out = fans(shape, layout)
+    if isinstance(fan_out, int):
+        return make(_fan(fan_in, fan_out, mode))
+    parts = out_parts(shape, layout)
+    assert parts is not None
+    laws = tuple(make(_fan(fan_in, part, mode)) for part in fan_out)
+    return laws[0] if len(set(laws)) == 1 else Parted(*parts, laws)
+
+
+def _fan(fan_in: int, fan_out: int, mode: str) -> float:
     fan_in, fan_out = max(fan_in, 1), max(fan_out, 1)  # an empty tensor has no element that could notice
     if mode == "fan_in":
         return float(fan_in)
@@ -249,15 +102,17 @@ class variance_scaling(Scheme):
     def __init__(
         self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal", *, keep: float = 1.0
     ) -> None:
-        scale, keep = not_negative(scale, "scale"), real(keep, "keep")
-        _one_of(mode, MODES, "mode")
-        _one_of(distribution, DISTRIBUTIONS, "distribution")
+        scale, keep = check_not_negative(scale, "scale"), check_number(keep, "keep")
+        check_one_of(mode, MODES, "mode")
+        check_one_of(distribution, DISTRIBUTIONS, "distribution")
         if not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, not {keep!r}")
         self._set(scale, mode, distribution, keep)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return centred(1.0, self.scale * self.keep, _fan(shape, layout, self.mode), self.distribution)
+        return fan_law(
+            shape, layout, self.mode, lambda fan: centred(1.0, self.scale * self.keep, fan, self.distribution)
+        )
 
 
 class _xavier(Scheme):
@@ -265,10 +120,10 @@ class _xavier(Scheme):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(not_negative(gain, "gain"))
+        self._set(check_not_negative(gain, "gain"))
 
     def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
-        return centred(self.gain, 1.0, _fan(shape, layout, "fan_avg"), distribution)
+        return fan_law(shape, layout, "fan_avg", lambda fan: centred(self.gain, 1.0, fan, distribution))
 
 
 class xavier_uniform(_xavier):
@@ -328,8 +183,8 @@ class _he(Scheme):
     nonlinearity: str
 
     def __init__(self, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
-        slope = real(a, "a")
-        _one_of(mode, MODES, "mode")
+        slope = check_number(a, "a")
+        check_one_of(mode, MODES, "mode")
         gain_of(nonlinearity)
         if slope != 0 and nonlinearity != "leaky_relu":
             raise ValueError(f"a is the slope of leaky_relu; {nonlinearity} has none, so a must be 0")
@@ -337,7 +192,7 @@ class _he(Scheme):
 
     def _law(self, shape: tuple[int, ...], layout: Layout, distribution: str) -> Law:
         gain = gain_of("leaky_relu", self.a) if self.nonlinearity == "leaky_relu" else gain_of(self.nonlinearity)
-        return centred(gain, 1.0, _fan(shape, layout, self.mode), distribution)
+        return fan_law(shape, layout, self.mode, lambda fan: centred(gain, 1.0, fan, distribution))
 
 
 class he_uniform(_he):
@@ -414,7 +269,7 @@ class lecun_uniform(Scheme):
         self._set()
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "uniform")
+        return fan_law(shape, layout, "fan_in", lambda fan: centred(1.0, 1.0, fan, "uniform"))
 
 
 class lecun_normal(Scheme):
@@ -439,7 +294,7 @@ class lecun_normal(Scheme):
         self._set()
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return centred(1.0, 1.0, _fan(shape, layout, "fan_in"), "normal")
+        return fan_law(shape, layout, "fan_in", lambda fan: centred(1.0, 1.0, fan, "normal"))
 
 
 glorot_uniform = xavier_uniform

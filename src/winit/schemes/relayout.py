@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from winit._core.laws import Law
-from winit._core.shapes import Layout, check_layout
-from winit.schemes.base import Scheme
+from winit._core.layouts import Layout, check_layout
+from winit._core.scheme import Scheme, check_scheme
 from winit.schemes.constants import literal
 
 __all__ = ["with_layout"]
@@ -36,12 +36,10 @@ class with_layout(Scheme):
     layout: Layout
 
     def __init__(self, scheme: Scheme, layout: Layout) -> None:
-        if not isinstance(scheme, Scheme):
-            raise TypeError(f"scheme must be a winit scheme, not {scheme!r}")
+        check_scheme(scheme)
         if isinstance(scheme, literal):
             raise TypeError("scheme must be one with a law, and a literal array has none")
-        if not isinstance(layout, str) or layout not in ("oi", "io"):
-            check_layout(layout)
+        check_layout(layout)
         self._set(scheme, layout)
 
     def law(self, shape: tuple[int, ...], layout: Any = "oi") -> Law:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winit._core.laws import Moments, not_negative
-from winit._core.shapes import Layout, fans, roles
-from winit.schemes.base import WholeScheme
-from winit.schemes.fan_scaled import normal
+from winit._core.checks import check_not_negative, check_one_of
+from winit._core.laws import Moments, Normal
+from winit._core.layouts import Layout, fans, groups_along_in, roles
+from winit.schemes.base import Kernel, WholeScheme, convolution, matrix_axes
 
 if TYPE_CHECKING:
-    from winit._core.drawing import Stream
+    from winit._core.whole import TensorStream
 
-NORMAL = normal()
+NORMAL = Normal(0.0, 1.0)
 
-__all__ = ["delta_orthogonal", "orthogonal", "semi_orthogonal"]
+__all__ = ["delta_orthogonal", "looks_linear", "orthogonal", "semi_orthogonal"]
 
 
-def _rows(stream: Stream, count: int, length: int, gain: float, first: int = 0) -> np.ndarray:
+def _rows(stream: TensorStream, count: int, length: int, gain: float, first: int = 0) -> np.ndarray:
     """Draw count x length numbers, 0 < count <= length: orthonormal rows, of normals from row first on."""
     from winit._dense.householder import orthonormal_rows
 
@@ -36,7 +36,7 @@ def _rows(stream: Stream, count: int, length: int, gain: float, first: int = 0) 
     return out if gain == 1 else np.multiply(out, out.dtype.type(gain), out=out)
 
 
-def orthonormal(stream: Stream, out: int, in_: int, gain: float) -> np.ndarray:
+def orthonormal(stream: TensorStream, out: int, in_: int, gain: float) -> np.ndarray:
     """Draw an out x in_ matrix of orthonormal rows or columns, whichever are fewer, times gain; neither is 0."""
     rows = _rows(stream, min(out, in_), max(out, in_), gain)
     return rows if out <= in_ else rows.T
@@ -74,13 +74,13 @@ class orthogonal(WholeScheme):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(not_negative(gain, "gain"))
+        self._set(check_not_negative(gain, "gain"))
 
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
-        _matrix(shape, layout)
+        _as_matrices(shape, layout)
 
-    def values(self, stream: Stream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-        parts, order, batch, outs, ins = _matrix(shape, layout)
+    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+        parts, order, batch, outs, ins = _as_matrices(shape, layout)
         few, many = min(outs, ins), max(outs, ins)
         matrices = [_rows(stream, few, many, self.gain, i * few) for i in range(batch)] if few else []
         whole = matrices[0] if batch == 1 and few else np.array(matrices, stream.dtype)
@@ -90,24 +90,25 @@ class orthogonal(WholeScheme):
         return whole.reshape([parts[axis] for axis in order]).transpose(np.argsort(order)).reshape(shape)
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
-        *_, outs, ins = _matrix(shape, layout)
+        *_, outs, ins = _as_matrices(shape, layout)
         return Moments(0.0, self.gain / math.sqrt(max(outs, ins, 1)), -self.gain, self.gain)
 
 
 @lru_cache(maxsize=1024)
-def _matrix(shape: tuple[int, ...], layout: Layout) -> tuple[list[int], list[int], int, int, int]:
+def _as_matrices(shape: tuple[int, ...], layout: Layout) -> tuple[list[int], list[int], int, int, int]:
     """Tell the shape, groups and splits being axes of their own; its axes as batch, out and the rest; their extents."""
     axes, ins, outs, batches = roles(shape, layout)
     if ins & outs:
         raise ValueError(f"an orthogonal tensor has axes in and axes out, not one that is both, as in {layout!r}")
     fans(shape, layout)  # groups and splits divide their axes
+    assert isinstance(axes.splits, int)
     parts, count = list(shape), axes.groups * axes.splits
     kinds = ["batch" if axis in batches else "out" if axis in outs else "rest" for axis in range(len(shape))]
     if count > 1:
-        among_ins = axes.groups > 1 and 0 in ins
-        if len(outs) != 1 or (among_ins and axes.splits > 1):
+        among_ins = groups_along_in(axes, ins)
+        if len(outs) != 1 or (among_ins and (axes.splits > 1 or len(ins) != 1)):
             raise ValueError(f"an orthogonal tensor of groups or splits needs them along one axis, not {layout!r}")
-        axis = 0 if among_ins else next(iter(outs))
+        axis = next(iter(ins)) if among_ins else next(iter(outs))
         parts[axis : axis + 1] = [count, shape[axis] // count]
         kinds.insert(axis, "batch")
     order = [axis for kind in ("batch", "out", "rest") for axis, own in enumerate(kinds) if own == kind]
@@ -164,7 +165,7 @@ class delta_orthogonal(WholeScheme):
     gain: float
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._set(not_negative(gain, "gain"))
+        self._set(check_not_negative(gain, "gain"))
 
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
         kernel = convolution(self, shape, layout)
@@ -174,7 +175,7 @@ class delta_orthogonal(WholeScheme):
                 f"{shape[kernel.in_]} ({shape})"
             )
 
-    def values(self, stream: Stream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
         out, in_ = convolution(self, shape, layout)
         whole = np.zeros(shape, stream.dtype)
         centre = tuple(slice(None) if axis in (out, in_) else (size - 1) // 2 for axis, size in enumerate(shape))
@@ -188,19 +189,69 @@ class delta_orthogonal(WholeScheme):
         return Moments(0.0, self.gain * math.sqrt(shape[in_] / max(math.prod(shape), 1)), -self.gain, self.gain)
 
 
-class Kernel(NamedTuple):
-    """The out axis and the in axis of a convolution kernel."""
+class looks_linear(WholeScheme):
+    """Draw mirrored blocks of an orthogonal matrix, so that a ReLU network starts as a linear one.
 
-    out: int
-    in_: int
+    W = [[U, -U], [-U, U]], U orthogonal times gain: with ReLU, U relu(z) - U relu(-z) = U z. `mirror="out"` is the
+    first layer's [[U], [-U]], "in" the last one's [U, -U]. Convolutions have it at their centre tap k // 2.
 
+    Parameters
+    ----------
+    gain : float >= 0.
+    mirror : "both", "out" or "in".
 
-def convolution(scheme: WholeScheme, shape: tuple[int, ...], layout: Layout) -> Kernel:
-    """Tell the axes of a convolution kernel without groups, or raise."""
-    name = type(scheme).__name__
-    axes, ins, outs, batches = roles(shape, layout)
-    if len(shape) not in (3, 4, 5):
-        raise ValueError(f"{name} fills convolution kernels of 3 to 5 axes, not shape {shape}")
-    if len(ins) != 1 or len(outs) != 1 or batches or axes.groups > 1 or ins == outs:
-        raise ValueError(f"{name} needs one in and one out axis, no groups and no batch, not {layout!r}")
-    return Kernel(next(iter(outs)), next(iter(ins)))
+    Raises
+    ------
+    TypeError, ValueError : the wrong kind, the wrong value; when drawn, odd channels where they are mirrored.
+
+    Source: Balduzzi et al. 2017, "The shattered gradients problem" (arXiv 1702.08591).
+
+    >>> import numpy as np, winit
+    >>> w1 = winit.draw(winit.looks_linear(mirror="out"), (8, 3), seed=0, name="1")
+    >>> w2 = winit.draw(winit.looks_linear(mirror="in"), (2, 8), seed=0, name="2")
+    >>> x = np.array([[1.0, -2.0, 0.5]], np.float32)
+    >>> bool(np.allclose(np.maximum(x @ w1.T, 0) @ w2.T, x @ (w2[:, :4] @ w1[:4]).T, atol=1e-6))
+    True
+
+    """
+
+    __slots__ = ("gain", "mirror")
+    gain: float
+    mirror: str
+
+    def __init__(self, gain: float = 1.0, mirror: str = "both") -> None:
+        self._set(check_not_negative(gain, "gain"), check_one_of(mirror, ("both", "out", "in"), "mirror"))
+
+    def _blocks(self, shape: tuple[int, ...], layout: Layout) -> tuple[Kernel, int, int]:
+        """The kernel's axes, and the units and inputs of a block."""
+        kernel = matrix_axes(self, shape, layout) if len(shape) == 2 else convolution(self, shape, layout)
+        sizes = []
+        for axis, role in ((kernel.out, "out"), (kernel.in_, "in")):
+            if self.mirror in ("both", role) and shape[axis] % 2:
+                raise ValueError(f"{self!r} needs an even number of channels {role}, not {shape[axis]} ({shape})")
+            sizes.append(shape[axis] // (2 if self.mirror in ("both", role) else 1))
+        return kernel, sizes[0], sizes[1]
+
+    def check(self, shape: tuple[int, ...], layout: Layout) -> None:
+        self._blocks(shape, layout)
+
+    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+        kernel, out, in_ = self._blocks(shape, layout)
+        whole = np.zeros(shape, stream.dtype)
+        if whole.size == 0:
+            return whole
+        block = orthonormal(stream, out, in_, self.gain)
+        if self.mirror in ("both", "out"):
+            block = np.concatenate([block, -block])
+        if self.mirror in ("both", "in"):
+            block = np.concatenate([block, -block], axis=1)
+        centre: list[Any] = [size // 2 for size in shape]
+        centre[kernel.out] = centre[kernel.in_] = slice(None)
+        whole[tuple(centre)] = block if kernel.out < kernel.in_ else block.T
+        return whole
+
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        kernel, out, in_ = self._blocks(shape, layout)
+        taps = math.prod(shape) // max(shape[kernel.out] * shape[kernel.in_], 1)
+        std = self.gain / math.sqrt(max(out, in_, 1) * max(taps, 1))
+        return Moments(0.0, std, -self.gain, self.gain)

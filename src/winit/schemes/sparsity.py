@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import SupportsIndex
 
-from winit._core.laws import Law, Sparse, not_negative, real
-from winit._core.shapes import Layout, unit_axes
-from winit.schemes.base import Scheme
+from winit._core.checks import check_integer, check_not_negative, check_number
+from winit._core.laws import Law, Sparse
+from winit._core.layouts import Layout, unit_axes
+from winit._core.scheme import Scheme
 
 __all__ = ["sparse", "sparse_columns", "sparse_rows"]
 
@@ -54,17 +54,13 @@ class sparse(Scheme):
     std: float
 
     def __init__(self, k: int = 10, std: float = 0.01) -> None:
-        if isinstance(k, bool) or not isinstance(k, SupportsIndex):
-            raise TypeError(f"k must be an integer, not {type(k).__name__}")
-        if k.__index__() < 0:
-            raise ValueError(f"k must not be negative, not {k}")
-        self._set(k.__index__(), not_negative(std, "std"))
+        self._set(check_integer(k, "k", 0), check_not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return _law(self, 0.0, self.std, self.k, shape, unit_axes(shape, layout))
 
 
-class _Share(Scheme):
+class _FixedFraction(Scheme):
     """A fixed share of zeros along each row or column of a matrix."""
 
     __slots__ = ("mean", "sparsity", "std")
@@ -74,10 +70,10 @@ class _Share(Scheme):
     UNIT = 0  # the axis whose indices are units
 
     def __init__(self, sparsity: float, mean: float = 0.0, std: float = 1.0) -> None:
-        sparsity = real(sparsity, "sparsity")
+        sparsity = check_number(sparsity, "sparsity")
         if not 0 <= sparsity <= 1:
             raise ValueError(f"sparsity must be between 0 and 1, not {sparsity!r}")
-        self._set(sparsity, real(mean, "mean"), not_negative(std, "std"))
+        self._set(sparsity, check_number(mean, "mean"), check_not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         if len(shape) != 2:
@@ -87,7 +83,7 @@ class _Share(Scheme):
         return _law(self, self.mean, self.std, keep, shape, (self.UNIT == 0, self.UNIT == 1))
 
 
-class sparse_columns(_Share):
+class sparse_columns(_FixedFraction):
     """Fill a matrix so that ceil(sparsity * rows) elements of each column are 0, the others N(mean, std^2).
 
     What torch.nn.init.sparse_ does. In torch's layout a column holds the weights out of one input: units may get any
@@ -118,7 +114,7 @@ class sparse_columns(_Share):
         super().__init__(sparsity, mean, std)
 
 
-class sparse_rows(_Share):
+class sparse_rows(_FixedFraction):
     """Fill a matrix so that ceil(sparsity * columns) elements of each row are 0, the others N(mean, std^2).
 
     What mlx.nn.init.sparse does: each row keeps a fixed share of its elements.

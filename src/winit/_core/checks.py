@@ -1,0 +1,129 @@
+"""Checks of a caller's arguments: each returns the plain Python value, or says what was expected and what came."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "check_bool",
+    "check_integer",
+    "check_not_negative",
+    "check_number",
+    "check_one_of",
+    "check_positive",
+    "check_text",
+    "check_threads",
+    "nearest",
+    "shown",
+]
+
+
+def shown(value: Any, most: int = 200) -> str:
+    """Return the repr of a value, cut where it is long: a message must stay readable whatever came."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= most else f"{text[: most - 30]}... ({len(text):,} characters)"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for a name that is not known: the names that look like it, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def check_number(value: Any, what: str) -> float:
+    """Return a finite number as a float."""
+    if type(value) is float and math.isfinite(value):
+        return value
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if (
+        isinstance(value, (bool, complex, str, bytes))
+        or not hasattr(value, "__float__")
+        or kind in ("b", "c")
+        or getattr(value, "ndim", 0) != 0
+    ):
+        raise TypeError(f"{what} must be a number, not {shown(value)}")
+    try:
+        number = float(value)
+    except TypeError:
+        raise TypeError(f"{what} must be a number, not {shown(value)}") from None
+    except OverflowError:
+        raise ValueError(f"{what} must be within the range of float64") from None
+    except ValueError:
+        raise ValueError(f"{what} must be a number, not {shown(value)}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be finite, not {number!r}")
+    return number
+
+
+def check_not_negative(value: Any, what: str) -> float:
+    """Return a finite number that is at least 0 as a float."""
+    number = check_number(value, what)
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, not {number!r}")
+    return number
+
+
+def check_positive(value: Any, what: str) -> float:
+    """Return a finite number above 0 as a float."""
+    number = check_number(value, what)
+    if number <= 0:
+        raise ValueError(f"{what} must be positive, not {number!r}")
+    return number
+
+
+def check_integer(value: Any, what: str, least: int | None = 1) -> int:
+    """Return an integer that is at least `least`."""
+    if isinstance(value, bool):
+        raise TypeError(f"{what} must be an integer, not bool")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, not {type(value).__name__}") from None
+    if least is not None and number < least:
+        limit = "not be negative" if least == 0 else f"be at least {least}"
+        raise ValueError(f"{what} must {limit}, not {shown_integer(number)}")
+    return number
+
+
+def shown_integer(number: int) -> str:
+    """Return an integer as text; one of thousands of digits, which Python refuses to print, by its size."""
+    return str(number) if abs(number) < 10**40 else f"an integer of {number.bit_length()} bits"
+
+
+def check_bool(value: Any, what: str) -> bool:
+    """Return a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, not {shown(value)}")
+    return value
+
+
+def check_text(value: Any, what: str) -> str:
+    """Return a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    return value
+
+
+def check_one_of(value: Any, known: Iterable[str], what: str) -> str:
+    """Return one of the words that are known."""
+    known = tuple(known)
+    text = check_text(value, what)
+    if text not in known:
+        raise ValueError(f"{what} must be one of {', '.join(map(repr, known))}, not {shown(value)}")
+    return text
+
+
+def check_threads(threads: Any) -> int | None:
+    """Return a caller's number of threads as an int, or None for the processors that this process may use."""
+    if threads is None:
+        return None
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise TypeError(f"threads must be an integer or None, not {type(threads).__name__}")
+    return check_integer(threads, "threads")

@@ -1,0 +1,223 @@
+"""dtypes: their names and sizes, words of 16 bits for bfloat16, and the one rounding from type to type."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from winit import _kernels
+from winit._core.checks import nearest, shown
+
+__all__ = [
+    "FLOATS",
+    "HALVES",
+    "LARGEST",
+    "STORED",
+    "arithmetic",
+    "below",
+    "bfloat16",
+    "convert",
+    "dtype_name",
+    "element_dtype",
+    "empty",
+    "float_name",
+    "itemsize",
+    "name_of_array",
+    "nearest_value",
+    "numpy_dtype",
+    "rounded",
+    "widen",
+]
+
+FLOATS = _kernels.DTYPES  # float32, float64, float16, bfloat16: what kernels draw
+HALVES = ("float16", "bfloat16")
+# What safetensors can hold, and so what a plan may.
+STORED = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "complex64")
+
+_SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+_FRAMEWORKS = ("torch", "mlx")  # whose dtype objects NumPy does not read, and which print as torch.float16
+_SPELLING = re.compile(r"[<>=|]?[b-zA-Z?]\w*(\[\w+\])?")  # of a dtype
+_names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
+
+
+# ---- names
+
+
+def bfloat16() -> np.dtype:
+    """Return NumPy's dtype for bfloat16, which ml_dtypes brings."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise ImportError(
+            "dtype 'bfloat16' needs the package ml_dtypes, which is not installed: pip install ml_dtypes"
+        ) from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the canonical name of a dtype given as a name, short or long, or as an object of NumPy, JAX or torch."""
+    if isinstance(dtype, str):
+        if dtype in FLOATS:
+            return dtype
+        dtype = _SHORT.get(dtype, dtype)
+        if dtype in FLOATS:
+            return str(dtype)
+    elif type(dtype).__module__.partition(".")[0] in _FRAMEWORKS and type(dtype).__name__.lower() == "dtype":
+        return dtype_name(str(dtype).rpartition(".")[2])
+    try:
+        # NumPy reads other text as code, other objects as records, and abstract types and "a" with a warning; turning
+        # warnings into errors would be for all threads.
+        if dtype is None or isinstance(dtype, (tuple, list, dict)):
+            raise TypeError
+        if isinstance(dtype, str) and not _SPELLING.fullmatch(dtype):
+            raise TypeError
+        found = np.dtype(dtype)
+        if isinstance(dtype, type) and issubclass(dtype, np.generic) and found.type is not dtype:
+            raise TypeError
+    except Exception:  # an object's own `dtype` may raise anything
+        hint = nearest(dtype, (*STORED, *_SHORT)) if isinstance(dtype, str) else ""
+        raise TypeError(f"dtype must be {', '.join(FLOATS)} or a NumPy dtype, not {shown(dtype)}{hint}") from None
+    if not found.isnative:
+        raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
+    if found.kind not in "biufcV" or (found.kind == "V" and found.name != "bfloat16"):
+        raise TypeError(f"dtype must be boolean, integer, real or complex, not {found}")
+    return found.name
+
+
+def float_name(dtype: Any) -> str:
+    """Return the canonical name of a floating-point dtype that kernels draw."""
+    name = dtype_name(dtype)
+    if name not in FLOATS:
+        raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {name!r}")
+    return name
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """Return the NumPy dtype of a canonical name."""
+    return bfloat16() if name == "bfloat16" else np.dtype(name)
+
+
+def element_dtype(name: str) -> np.dtype:
+    """Return what elements of a dtype are in memory without ml_dtypes: words of 16 bits for bfloat16."""
+    return np.dtype(np.uint16) if name == "bfloat16" else np.dtype(name)
+
+
+def itemsize(name: str) -> int:
+    """Return the bytes of one element."""
+    return element_dtype(name).itemsize
+
+
+def name_of_array(dtype: np.dtype) -> str:
+    """Return the canonical name of a destination's dtype."""
+    name = _names.get(dtype)
+    if name is None:
+        if not dtype.isnative:
+            raise ValueError(f"out must be in native byte order, not {dtype.str!r}")
+        name = dtype.name
+        if name == "bfloat16":
+            _names[dtype] = name
+    return name
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Allocate an array, untouched; MemoryError where that is impossible."""
+    try:
+        return np.empty(shape, dtype)
+    except ValueError:  # NumPy's word for more bytes than an address can count
+        raise MemoryError(f"cannot allocate an array of shape {shape} and dtype {dtype}") from None
+
+
+# ---- rounding of numbers
+
+LARGEST = {
+    "float16": 65504.0,
+    "bfloat16": float.fromhex("0x1.fep+127"),
+    "float32": float.fromhex("0x1.fffffep+127"),
+    "float64": float.fromhex("0x1.fffffffffffffp+1023"),
+}
+
+
+# digits of the significand, exponent of the smallest number
+_FORMATS = {"float64": (53, -1074), "float32": (24, -149), "float16": (11, -24), "bfloat16": (8, -133)}
+
+
+def nearest_value(dtype: str, x: float) -> tuple[int, int]:
+    """Find the value of the type nearest to |x|, ties to even, as (significand, exponent).
+
+    In integers, so that no floating-point mode of the process can flush what is small.
+    """
+    digits, smallest = _FORMATS[dtype]
+    exponent = max(math.frexp(x)[1] - digits, smallest) if x else smallest
+    return round(math.ldexp(abs(x), -exponent)), exponent
+
+
+def rounded(dtype: str, x: float) -> float:
+    """Round to the nearest value of a type, ties to even; beyond its range to infinity."""
+    value = math.ldexp(*nearest_value(dtype, x)) if dtype != "float64" else abs(x)
+    return math.copysign(value if value <= LARGEST[dtype] else math.inf, x)
+
+
+def arithmetic(dtype: str, x: float) -> float:
+    """Round to the type in which a law of this dtype is computed."""
+    return x if dtype == "float64" else rounded("float32", x)
+
+
+def below(dtype: str, x: float) -> float:
+    """Find the largest value of the dtype that is less than x (x no further out than the type's range)."""
+    nearest = rounded(dtype, x)
+    if nearest < x:
+        return nearest
+    digits, smallest = _FORMATS[dtype]
+    significand, exponent = nearest_value(dtype, x)
+    if nearest <= 0:
+        return -math.ldexp(significand + 1, exponent)
+    if significand == 1 << (digits - 1) and exponent > smallest:  # numbers are twice as close below a power of two
+        significand, exponent = 2 * significand, exponent - 1
+    return math.ldexp(significand - 1, exponent)
+
+
+# ---- rounding of arrays
+
+
+def widen(block: np.ndarray, dtype: str) -> np.ndarray:
+    """Give elements as numbers: those of bfloat16, held as words, in float32."""
+    from winit._kernels.numpy_engine import widen_bf16
+
+    return widen_bf16(block) if dtype == "bfloat16" else block
+
+
+def _to_odd(x: np.ndarray) -> np.ndarray:
+    """Round float64 to float32 so that a second rounding, to bfloat16, gives what one would: inexact results are odd.
+
+    Source: Boldo, Melquiond 2008, "Emulation of FMA and correctly rounded sums".
+    """
+    near = x.astype(np.float32)
+    back = near.astype(np.float64)
+    bits = near.view(np.uint32)
+    toward_zero = bits - (np.abs(back) > np.abs(x))  # one less in size; a positive word in sign and magnitude
+    return np.where((back == x) | np.isnan(x), bits, toward_zero | 1).astype(np.uint32).view(np.float32)
+
+
+def convert(block: np.ndarray, source: str, dtype: str, what: str) -> np.ndarray:
+    """Convert elements of one floating-point dtype to another with one rounding, to nearest even.
+
+    ValueError, which begins with `what`, for a finite value beyond the range of the new dtype.
+    """
+    from winit._kernels.numpy_engine import round_bf16
+
+    if source == dtype:
+        return block
+    with _kernels.default_float_mode(), np.errstate(all="ignore"):
+        numbers = widen(block, source)
+        if dtype == "bfloat16":
+            narrow = _to_odd(numbers) if source == "float64" else numbers.astype(np.float32)
+            out = round_bf16(narrow)
+        else:
+            out = numbers.astype(dtype)
+        if (np.isinf(widen(out, dtype)) & np.isfinite(numbers)).any():
+            largest = np.abs(numbers[np.isfinite(numbers)]).max()
+            raise ValueError(f"{what} has the value {largest:g}, beyond the range of {dtype}")
+    return out

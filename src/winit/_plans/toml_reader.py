@@ -1,0 +1,289 @@
+"""A TOML document to a plan: one dialect, in which a document without [parameters] has an empty table of them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from winit import presets, schemes
+from winit._core.checks import nearest, shown
+from winit._core.layouts import Axes, Layout
+from winit._core.scheme import Scheme
+from winit._plans.expressions import (
+    RESERVED,
+    evaluate_condition,
+    evaluate_integer,
+    names_in,
+    parse_call,
+    shown_text,
+)
+from winit._plans.globs import matches, unmatched
+from winit._plans.name_patterns import expand, filled
+from winit._plans.param import Param, Rule
+from winit._plans.parameters import Value, check_requirements, settle
+from winit._plans.plan import Plan, shown_name
+
+__all__ = ["known_schemes", "read_plan"]
+
+_TOP_KEYS = ("description", "parameters", "require", "dtype", "layout", "tensors", "rules")
+_TENSOR_KEYS = ("shape", "scheme", "dtype", "layout", "key", "tied", "when")
+_RULE_KEYS = ("match", "scheme", "layout", "dtype", "when", "optional")
+
+
+@cache
+def known_schemes() -> dict[str, Any]:
+    """Name every scheme that a plan's text may call: winit's own, and those of presets by their framework."""
+    frameworks = {name: getattr(presets, name) for name in presets.__all__}
+    theirs = {
+        f"{framework}.{name}": getattr(module, name)
+        for framework, module in frameworks.items()
+        for name in module.__all__
+        if name != "calculate_gain"
+    }
+    return {**schemes.named(), **theirs}
+
+
+def read_plan(source: Any, parameters: Any = None) -> Plan:
+    """Read a plan; see Plan.from_toml."""
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters must be a mapping from names to values, not {shown(parameters)}")
+    text = _text_of(source)
+    try:
+        return _Document(text, parameters or {}).plan()
+    except RecursionError:
+        raise ValueError("malformed TOML: nested too deeply") from None
+
+
+def _text_of(source: Any) -> str:
+    """The text of a document given as itself or as a path."""
+    if isinstance(source, str) and not ("\n" not in source and source.endswith(".toml")):
+        if "\n" not in source and "=" not in source and "[" not in source and source.strip():
+            there = "; there is a file of that name" if len(source) < 256 and Path(source).is_file() else ""
+            raise ValueError(
+                f"{shown(source)} is neither TOML text nor a path that ends in .toml{there}: "
+                "a file of another name is given as pathlib.Path(...)"
+            )
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"source must be TOML text or a path, not {type(source).__name__}")
+    path = Path(source)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a table, not {shown(value)}")
+    return value
+
+
+def _only(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {shown(key)}{nearest(key, known)}; there are: {', '.join(known)}")
+
+
+def _text(table: Mapping[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key} must be a string, not {shown(value)}")
+    return value
+
+
+class _TomlRule(NamedTuple):
+    """A rule of a document. What depends on the index of a range stays text until a tensor gives it."""
+
+    match: str
+    when: str | None
+    scheme: Scheme | str
+    layout: Layout | str | None
+    dtype: str | None
+    optional: bool
+
+
+class _Document:
+    """A document on its way to a plan: its parameters, rules and defaults."""
+
+    def __init__(self, source: str, given: Mapping[str, Any]) -> None:
+        try:
+            self.document = tomllib.loads(source)
+        except ValueError as error:  # TOMLDecodeError, and Python's own for integers of thousands of digits
+            raise ValueError(f"malformed TOML: {error}") from None
+        _only(self.document, _TOP_KEYS, "plan")
+        _text(self.document, "description")
+        self.names: dict[str, Value] = settle(_table(self.document.get("parameters", {}), "parameters"), given)
+        check_requirements(self.document.get("require", []), self.names)
+        self.dtype = _text(self.document, "dtype")
+        self.layout = None if "layout" not in self.document else self._layout(self.document["layout"], self.names)
+        if self.dtype is not None:
+            Param(dtype=self.dtype)
+        listed = self.document.get("rules", [])
+        if not isinstance(listed, list):
+            raise ValueError("rules must be an array of tables, written [[rules]]")
+        self.rules = [self._read_rule(entry, f"rules[{i}]") for i, entry in enumerate(listed)]
+
+    def plan(self) -> Plan:
+        """Make the plan."""
+        params: dict[str, Param] = {}
+        known: dict[str, Mapping[str, Any]] = {}
+        for pattern, entry in _table(self.document.get("tensors", {}), "tensors").items():
+            try:
+                alternatives = self._alternatives(entry, pattern)
+                for name, names in expand(pattern, self.names):
+                    chosen = next((fields for fields in alternatives if self._holds(fields, names)), None)
+                    if chosen is None:
+                        continue
+                    if name in params:
+                        raise ValueError(f"{shown_name(name)} is named twice")
+                    params[name] = self._read_param(chosen, names)
+                    known[name] = names
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{shown_name(pattern)}: {error}") from None
+        for rule in self.rules:
+            self._check_met(rule, known)
+        for name, param in params.items():
+            try:
+                params[name] = self._by_rule(name, param, known[name])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{shown_name(name)}: {error}") from None
+        try:
+            return Plan(params)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    def _alternatives(self, entry: Any, pattern: str) -> list[dict[str, Any]]:
+        """A tensor's tables: one, or of several the first whose `when` holds."""
+        if isinstance(entry, dict) and entry and not set(entry) & set(_TENSOR_KEYS):
+            inner, path = entry, [pattern]
+            while isinstance(inner, dict) and inner and not set(inner) & set(_TENSOR_KEYS):
+                key = next(iter(inner))
+                inner = inner[key]
+                path.append(key)
+            if isinstance(inner, (dict, list)):
+                raise ValueError(f'TOML reads dots as tables, so a name with dots is quoted: "{".".join(path)}" = ...')
+        tables = entry if isinstance(entry, list) else [entry]
+        tables = [_table(fields, "a tensor (quote names that have dots)") for fields in tables]
+        if not tables:
+            raise ValueError("has no alternatives")
+        for fields in tables:
+            _only(fields, _TENSOR_KEYS, "tensor")
+        if any("when" not in fields for fields in tables[:-1]):
+            raise ValueError("what follows an alternative without 'when' is never reached")
+        return tables
+
+    def _holds(self, fields: Mapping[str, Any], names: Mapping[str, Any]) -> bool:
+        when = _text(fields, "when")
+        return when is None or evaluate_condition(when, names, "when")
+
+    def _scheme(self, text: Any, names: Mapping[str, Any]) -> Scheme:
+        made = parse_call(text, known_schemes(), "scheme", names, {**known_schemes(), "Axes": Axes})
+        assert isinstance(made, Scheme)
+        return made
+
+    def _layout(self, text: Any, names: Mapping[str, Any]) -> Layout:
+        if text in ("oi", "io"):
+            return str(text)
+        if not isinstance(text, str) or "(" not in text:
+            raise ValueError(f"layout must be 'oi', 'io' or a text such as 'Axes(in_=1, out=0)', not {shown(text)}")
+        layout: Axes = parse_call(text, {"Axes": Axes}, "layout", names, example="Axes(in_=1, out=0)")
+        return layout
+
+    def _read_rule(self, entry: Any, where: str) -> _TomlRule:
+        rule = _table(entry, where)
+        _only(rule, _RULE_KEYS, where)
+        match, when, optional = _text(rule, "match"), _text(rule, "when"), rule.get("optional", False)
+        if match is None or "scheme" not in rule:
+            raise ValueError(f"{where} must have 'match' and 'scheme'")
+        try:
+            if not isinstance(optional, bool):
+                raise ValueError(f"optional must be true or false, not {shown(optional)}")
+            scheme, layout, dtype = rule["scheme"], rule.get("layout"), _text(rule, "dtype")
+            # A rule is right or wrong whether or not a name matches it; but for `when`, which may guard a division.
+            if when is None and self._settled(scheme):
+                scheme = self._scheme(scheme, self.names)
+            if layout is not None and self._settled(layout):
+                layout = self._layout(layout, self.names)
+            if dtype is not None:
+                Param(dtype=dtype)
+            return _TomlRule(match, when, scheme, layout, dtype, optional)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where} ({shown_text(match)}): {error}") from None
+
+    def _settled(self, text: Any) -> bool:
+        """Tell whether a call can be evaluated without the index of a range."""
+        if not isinstance(text, str):
+            return True
+        known = {part for name in known_schemes() for part in name.split(".")}
+        return not names_in(text) - {*self.names, *RESERVED, *known, "Axes"} or not self._has_ranges
+
+    @property
+    def _has_ranges(self) -> bool:
+        """Whether a name of the document names a range."""
+        tensors = self.document.get("tensors", {})
+        return isinstance(tensors, dict) and any("=" in pattern for pattern in tensors)
+
+    def _check_met(self, rule: _TomlRule, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise for a pattern that matches no name, unless it is optional or its `when` does not hold."""
+        if rule.optional or any(matches(rule.match, name) for name in known):
+            return
+        settled = rule.when is not None and names_in(rule.when) <= {*self.names, *RESERVED}
+        if settled and not evaluate_condition(str(rule.when), self.names, f"rule {shown_text(rule.match)!r}: when"):
+            return
+        raise ValueError(f"{unmatched(rule.match, known, 'the pattern')} (optional = true allows it)")
+
+    def _read_param(self, fields: Mapping[str, Any], names: Mapping[str, Any]) -> Param:
+        """One tensor of a document, as it says itself."""
+
+        def named(what: str) -> str | None:
+            text = _text(fields, what)
+            return text and filled(text, names, what)
+
+        tied = named("tied")
+        if tied is not None:
+            _only(fields, ("tied", "when"), "tied tensor")
+            return Param(tied=tied)
+        if "shape" not in fields:
+            raise ValueError("has no shape")
+        if not isinstance(fields["shape"], list):
+            raise ValueError(f"shape must be an array of integers and expressions, not {shown(fields['shape'])}")
+        shape = [
+            evaluate_integer(size, names, f"shape[{i}]") if isinstance(size, str) else size
+            for i, size in enumerate(fields["shape"])
+        ]
+        return Param(
+            shape,
+            self._scheme(fields["scheme"], names) if "scheme" in fields else None,
+            _text(fields, "dtype"),
+            self._layout(fields["layout"], names) if "layout" in fields else None,
+            key=named("key"),
+        )
+
+    def _by_rule(self, name: str, param: Param, names: Mapping[str, Any]) -> Param:
+        """Give a tensor what it lacks: from the first rule that applies, then from the document."""
+        if param.tied is not None:
+            return param
+        scheme = param.scheme
+        layout: Layout | None = param.layout
+        dtype: str | None = param.dtype
+        if scheme is None:
+            rule = next((rule for rule in self.rules if self._applies(rule, name, names)), None)
+            if rule is None:
+                raise ValueError("has no scheme, and no rule matches its name")
+            scheme = rule.scheme if isinstance(rule.scheme, Scheme) else self._scheme(rule.scheme, names)
+            given = rule.layout
+            if isinstance(given, str):
+                given = self._layout(given, names)
+            layout, dtype = layout or given, dtype or rule.dtype
+            Rule(rule.match, scheme, layout, dtype)
+        return Param(param.shape, scheme, dtype or self.dtype, layout or self.layout, key=param.key)
+
+    def _applies(self, rule: _TomlRule, name: str, names: Mapping[str, Any]) -> bool:
+        if not matches(rule.match, name):
+            return False
+        return rule.when is None or evaluate_condition(rule.when, names, f"rule {shown_text(rule.match)!r}: when")

@@ -1,0 +1,136 @@
+"""Every element of a safetensors file recomputed, and compared bit by bit with what its plan and seed say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from winit._core.checks import check_threads
+from winit._core.keys import stream_key
+from winit._core.threads import run_tasks
+from winit._files.reader import read_at
+from winit._files.safetensors_header import CODES, read_header
+from winit._files.storing import Counter, Progress, writing_threads
+from winit._files.storing import buffers as make_buffers
+from winit._plans.plan import Plan
+from winit.checkpoint.spans import DrawnSpan, spans_of
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What verify found. The file is what its plan and seed say if `ok`.
+
+    notes : what the file's metadata says otherwise than the plan, the seed and the stream version, such as "its
+        metadata says seed 3, not 4". Elements alone decide `ok`: a note is no difference.
+    """
+
+    differ: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    malformed: dict[str, str]
+    metadata: dict[str, str]
+    tensors: int
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor is there, of the right dtype and shape, and equal bit by bit, and no other."""
+        return not (self.differ or self.missing or self.unexpected or self.malformed)
+
+
+def verify(
+    path: str | os.PathLike[str],
+    plan: Plan,
+    *,
+    seed: int,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    notes: Callable[[str], None] | None = None,
+) -> Verification:
+    """Recompute every element of a safetensors file in a stream and compare it bit by bit.
+
+    Parameters
+    ----------
+    path : str or os.PathLike.
+    plan, seed, threads, progress : as in write.
+    notes : callable(str) or None. Called with each of Verification.notes before any element is recomputed.
+
+    Returns
+    -------
+    Verification : which tensors differ, are missing, unexpected, or of another dtype or shape.
+
+    Raises
+    ------
+    OSError : the file cannot be read. ValueError : it is not a safetensors file. TypeError, ValueError : seed, threads.
+
+    """
+    threads = check_threads(threads)
+    stream_key(seed)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        entries, metadata, start = read_header(descriptor, os.fspath(path))
+        said = _contradictions(metadata, plan, seed)
+        if notes is not None:
+            for note in said:
+                notes(note)
+        malformed, places = {}, {}
+        for name, param in plan.stored.items():
+            entry = entries.get(name)
+            if entry is None:
+                continue
+            lo, hi = entry["data_offsets"]
+            found = entry["dtype"], entry["shape"], hi - lo
+            expected = CODES[param.dtype], list(param.shape), param.nbytes
+            if found != expected:
+                malformed[name] = "is {} {} in {:,} bytes, expected {} {} in {:,}".format(*found, *expected)
+            else:
+                places[name] = start + lo
+        spans = list(spans_of(plan, seed, places, threads))
+        buffers = make_buffers(writing_threads(threads), len(spans), 2)
+        total = sum(plan[name].nbytes for name in places)
+        counter = Counter(total, progress)
+        differ = set()
+
+        def work(span: DrawnSpan) -> None:
+            own = buffers.pop()
+            expected = span.draw(own[0])
+            found = memoryview(own[1])[: len(expected)]
+            read_at(descriptor, found, span.place, os.fspath(path))
+            if not np.array_equal(np.frombuffer(expected, np.uint8), np.frombuffer(found, np.uint8)):
+                differ.add(span.name)
+            buffers.append(own)
+            counter.add(len(expected))
+
+        run_tasks(work, spans, writing_threads(threads))
+    finally:
+        os.close(descriptor)
+    return Verification(
+        differ=tuple(name for name in plan.stored if name in differ),
+        missing=tuple(name for name in plan.stored if name not in entries),
+        unexpected=tuple(name for name in entries if name not in plan.stored),
+        malformed=malformed,
+        metadata=metadata,
+        tensors=len(places),
+        bytes=total,
+        notes=said,
+    )
+
+
+def _contradictions(metadata: dict[str, str], plan: Plan, seed: int) -> tuple[str, ...]:
+    """Say what a file's metadata, where it says anything, says otherwise than a plan, a seed and this stream."""
+    from winit import STREAM_VERSION
+
+    expected = [
+        ("winit.seed", str(seed), "its metadata says seed {}, not {}"),
+        ("winit.stream", str(STREAM_VERSION), "its metadata says stream version {}, and this is {}"),
+        ("winit.plan", plan.digest, "its plan's digest is {}, the plan's is {}"),
+    ]
+    return tuple(
+        text.format(metadata[key], value) for key, value, text in expected if metadata.get(key, value) != value
+    )
