@@ -156,12 +156,12 @@ def test_metadata(written):
         "format": "pt",
         "winit.stream": str(winit.STREAM_VERSION),
         "winit.seed": "11",
-        "winit._plans.plan": ASSORTED.digest,
+        "winit.plan": ASSORTED.digest,
         "tied": "bfloat16.he",
     }
 
 
-@pytest.mark.parametrize("name", ["winit.seed", "winit._plans.plan", "winit.stream", "format"])
+@pytest.mark.parametrize("name", ["winit.seed", "winit.plan", "winit.stream", "format"])
 def test_tied_name_does_not_replace_metadata(tmp_path, name):
     plan = Plan({"a": Param((2,), scheme=winit.zeros()), name: Param(tied="a")})
     try:
@@ -171,7 +171,7 @@ def test_tied_name_does_not_replace_metadata(tmp_path, name):
         assert listing(tmp_path) == {}
         return
     _, metadata, _ = parse(tmp_path / "m.safetensors")
-    assert (metadata["format"], metadata["winit.seed"], metadata["winit._plans.plan"]) == ("pt", "5", plan.digest)
+    assert (metadata["format"], metadata["winit.seed"], metadata["winit.plan"]) == ("pt", "5", plan.digest)
 
 
 def test_plan_without_tensors(tmp_path):
@@ -687,7 +687,7 @@ def test_verify_whole(written):
     assert found.ok
     assert (found.differ, found.missing, found.unexpected, found.malformed) == ((), (), (), {})
     assert (found.tensors, found.bytes) == (len(ASSORTED.stored), ASSORTED.nbytes)
-    assert found.metadata["winit._plans.plan"] == ASSORTED.digest
+    assert found.metadata["winit.plan"] == ASSORTED.digest
 
 
 def test_one_bit_names_its_tensor(written, tmp_path):

@@ -624,7 +624,7 @@ def test_the_report_and_what_is_written(tmp_path):
     with safe_open(tmp_path / "out", framework="numpy") as file:
         metadata = file.metadata()
     assert metadata["winit.pretrained"] == str(loaded.report) and metadata["winit.seed"] == "7"
-    assert "winit._plans.plan" not in metadata  # the values are not the plan's
+    assert "winit.plan" not in metadata  # the values are not the plan's
 
 
 # ---- hostile files

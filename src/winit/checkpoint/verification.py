@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,11 @@ __all__ = ["Verification", "verify"]
 
 @dataclass(frozen=True)
 class Verification:
-    """What verify found. The file is what its plan and seed say if `ok`."""
+    """What verify found. The file is what its plan and seed say if `ok`.
+
+    notes : what the file's metadata says otherwise than the plan, the seed and the stream version, such as "its
+        metadata says seed 3, not 4". Elements alone decide `ok`: a note is no difference.
+    """
 
     differ: tuple[str, ...]
     missing: tuple[str, ...]
@@ -31,6 +36,7 @@ class Verification:
     metadata: dict[str, str]
     tensors: int
     bytes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -45,6 +51,7 @@ def verify(
     seed: int,
     threads: int | None = None,
     progress: Progress | None = None,
+    notes: Callable[[str], None] | None = None,
 ) -> Verification:
     """Recompute every element of a safetensors file in a stream and compare it bit by bit.
 
@@ -52,6 +59,7 @@ def verify(
     ----------
     path : str or os.PathLike.
     plan, seed, threads, progress : as in write.
+    notes : callable(str) or None. Called with each of Verification.notes before any element is recomputed.
 
     Returns
     -------
@@ -67,6 +75,10 @@ def verify(
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         entries, metadata, start = read_header(descriptor, os.fspath(path))
+        said = _contradictions(metadata, plan, seed)
+        if notes is not None:
+            for note in said:
+                notes(note)
         malformed, places = {}, {}
         for name, param in plan.stored.items():
             entry = entries.get(name)
@@ -106,4 +118,19 @@ def verify(
         metadata=metadata,
         tensors=len(places),
         bytes=total,
+        notes=said,
+    )
+
+
+def _contradictions(metadata: dict[str, str], plan: Plan, seed: int) -> tuple[str, ...]:
+    """Say what a file's metadata, where it says anything, says otherwise than a plan, a seed and this stream."""
+    from winit import STREAM_VERSION
+
+    expected = [
+        ("winit.seed", str(seed), "its metadata says seed {}, not {}"),
+        ("winit.stream", str(STREAM_VERSION), "its metadata says stream version {}, and this is {}"),
+        ("winit.plan", plan.digest, "its plan's digest is {}, the plan's is {}"),
+    ]
+    return tuple(
+        text.format(metadata[key], value) for key, value, text in expected if metadata.get(key, value) != value
     )

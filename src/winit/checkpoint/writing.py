@@ -40,7 +40,7 @@ def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dic
         "winit.stream": str(STREAM_VERSION),
         "winit.seed": str(seed),
     }
-    metadata |= {"winit._plans.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
+    metadata |= {"winit.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
     tensors = sorted(plan.stored.items(), key=lambda item: -item[1].itemsize)
     return lay_out(((name, param.dtype, param.shape, param.nbytes) for name, param in tensors), metadata)
 

@@ -1,0 +1,65 @@
+"""Arguments that several commands take, and the kinds of their values."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from winit.cli.failures import quoted
+
+__all__ = ["add_plan", "add_quiet", "add_seed", "add_threads"]
+
+# Digits of the plainest kind; int() would take those of every script, and complain of 5000 in words of its own.
+_INTEGER = re.compile(r"0*([0-9]{1,20}|[0-9]{1,3}(_[0-9]{3}){1,6})")
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add what names a plan: SPEC, --set and --dtype."""
+    parser.add_argument(
+        "spec",
+        metavar="SPEC",
+        help="the plan: a TOML file, or the name of a recipe (a file without a dot in its name is written ./FILE)",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a parameter of the plan instead of its default, VALUE as in TOML: layers=24, tied=false, "
+        "'depths=[3, 3, 27, 3]' (repeatable; winit recipes NAME lists those of a recipe)",
+    )
+    parser.add_argument("--dtype", metavar="D", help="store the floating-point tensors as D instead")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add --seed, which must be given."""
+    parser.add_argument("--seed", type=_seed, required=True, metavar="N", help="0 <= N < 2^64")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads."""
+    parser.add_argument("--threads", type=_threads, metavar="N", help="threads (default: the processors available)")
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add --quiet."""
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _integer(text: str) -> int | None:
+    match = _INTEGER.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def _seed(text: str) -> int:
+    value = _integer(text)
+    if value is None or value >= 1 << 64:
+        raise argparse.ArgumentTypeError(f"must be an integer in [0, 2^64), not {quoted(text)}")
+    return value
+
+
+def _threads(text: str) -> int:
+    value = _integer(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {quoted(text)}")
+    return value
