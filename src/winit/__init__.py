@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from winit._core.drawing import add, draw, fill, words
+from winit._core.keys import STREAM_VERSION
 from winit._core.layouts import Axes, fans
 from winit._kernels import engines, use_engine
 from winit.activations import gain
@@ -75,7 +76,6 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-STREAM_VERSION = 1
 
 __all__ = [
     "STREAM_VERSION",

@@ -6,7 +6,9 @@ from hashlib import blake2b
 
 from winit._core.checks import check_integer, shown, shown_integer
 
-__all__ = ["stream_key"]
+__all__ = ["STREAM_VERSION", "stream_key"]
+
+STREAM_VERSION = 1  # of the bits that docs/streams.md defines
 
 
 def stream_key(seed: int, name: str = "") -> tuple[int, int]:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from winit._core.bounds import Bound
     from winit._core.laws import Law
 
-__all__ = ["Param", "Rule", "check_rule"]
+__all__ = ["Param", "Rule", "check_rule", "shown_name"]
+
+
+def shown_name(name: str) -> str:
+    """Return a name as messages show it: as it is where it prints on one line."""
+    return name if name and name.isprintable() else shown(name)
 
 
 def _check_dtype(dtype: Any) -> str:

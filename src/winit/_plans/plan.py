@@ -19,17 +19,12 @@ from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
 from winit._core.shapes import MAX_SIZE, Box, check_box, locate
 from winit._plans.globs import check_patterns, matches, matching, nearest_names, unmatched
-from winit._plans.param import Param, Rule, check_rule
+from winit._plans.param import Param, Rule, check_rule, shown_name
 
 if TYPE_CHECKING:
-    from winit._plans.parameters import Value
+    from winit._plans.parameter_table import Value
 
-__all__ = ["Plan", "shown_name"]
-
-
-def shown_name(name: str) -> str:
-    """Return a name as messages show it: as it is where it prints on one line."""
-    return name if name and name.isprintable() else shown(name)
+__all__ = ["Plan"]
 
 
 def _check_name(name: object) -> str:
@@ -445,9 +440,13 @@ class Plan(Mapping[str, Param]):
         ((384, 96), normal(std=0.01))
 
         """
-        from winit._plans.toml_reader import read_plan
+        from winit._plans.toml_reader import read_params
 
-        return read_plan(source, parameters)
+        params = read_params(source, parameters)
+        try:
+            return cls(params)
+        except TypeError as error:  # in a document what is of the wrong kind is a wrong value of the text
+            raise ValueError(str(error)) from None
 
     def to_toml(self) -> str:
         """Write the plan as TOML text that from_toml reads back to an equal plan."""

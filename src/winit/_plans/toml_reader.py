@@ -23,11 +23,10 @@ from winit._plans.expressions import (
 )
 from winit._plans.globs import matches, unmatched
 from winit._plans.name_patterns import expand, filled
-from winit._plans.param import Param, Rule
-from winit._plans.parameters import Value, check_requirements, settle
-from winit._plans.plan import Plan, shown_name
+from winit._plans.param import Param, Rule, shown_name
+from winit._plans.parameter_table import Value, check_requirements, settle
 
-__all__ = ["known_schemes", "read_plan"]
+__all__ = ["known_schemes", "read_params"]
 
 _TOP_KEYS = ("description", "parameters", "require", "dtype", "layout", "tensors", "rules")
 _TENSOR_KEYS = ("shape", "scheme", "dtype", "layout", "key", "tied", "when")
@@ -47,13 +46,13 @@ def known_schemes() -> dict[str, Any]:
     return {**schemes.named(), **theirs}
 
 
-def read_plan(source: Any, parameters: Any = None) -> Plan:
-    """Read a plan; see Plan.from_toml."""
+def read_params(source: Any, parameters: Any = None) -> dict[str, Param]:
+    """Read the tensors of a plan; see Plan.from_toml."""
     if parameters is not None and not isinstance(parameters, Mapping):
         raise TypeError(f"parameters must be a mapping from names to values, not {shown(parameters)}")
     text = _text_of(source)
     try:
-        return _Document(text, parameters or {}).plan()
+        return _Document(text, parameters or {}).params()
     except RecursionError:
         raise ValueError("malformed TOML: nested too deeply") from None
 
@@ -131,8 +130,8 @@ class _Document:
             raise ValueError("rules must be an array of tables, written [[rules]]")
         self.rules = [self._read_rule(entry, f"rules[{i}]") for i, entry in enumerate(listed)]
 
-    def plan(self) -> Plan:
-        """Make the plan."""
+    def params(self) -> dict[str, Param]:
+        """Make the tensors of the plan, each with what the document gives it."""
         params: dict[str, Param] = {}
         known: dict[str, Mapping[str, Any]] = {}
         for pattern, entry in _table(self.document.get("tensors", {}), "tensors").items():
@@ -155,10 +154,7 @@ class _Document:
                 params[name] = self._by_rule(name, param, known[name])
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{shown_name(name)}: {error}") from None
-        try:
-            return Plan(params)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
+        return params
 
     def _alternatives(self, entry: Any, pattern: str) -> list[dict[str, Any]]:
         """A tensor's tables: one, or of several the first whose `when` holds."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from winit._core.checks import check_threads
-from winit._core.keys import stream_key
+from winit._core.keys import STREAM_VERSION, stream_key
 from winit._core.threads import run_tasks
 from winit._files.reader import read_at
 from winit._files.safetensors_header import CODES, read_header
@@ -124,8 +124,6 @@ def verify(
 
 def _contradictions(metadata: dict[str, str], plan: Plan, seed: int) -> tuple[str, ...]:
     """Say what a file's metadata, where it says anything, says otherwise than a plan, a seed and this stream."""
-    from winit import STREAM_VERSION
-
     expected = [
         ("winit.seed", str(seed), "its metadata says seed {}, not {}"),
         ("winit.stream", str(STREAM_VERSION), "its metadata says stream version {}, and this is {}"),

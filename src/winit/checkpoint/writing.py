@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from winit._core.checks import check_threads
-from winit._core.keys import stream_key
+from winit._core.keys import STREAM_VERSION, stream_key
 from winit._files.appearing import destination
 from winit._files.safetensors_header import lay_out
 from winit._files.storing import Progress, store
@@ -32,8 +32,6 @@ def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dic
     ValueError : a tensor called "__metadata__", a header longer than 100 MB.
 
     """
-    from winit import STREAM_VERSION
-
     metadata = {name: param.tied for name, param in plan.items() if param.tied is not None}
     metadata |= {
         "format": "pt",

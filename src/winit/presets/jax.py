@@ -41,7 +41,7 @@ __all__ = [
     "zeros",
 ]
 
-AxisOrAxes = int | _Sequence[int]
+_AxisOrAxes = int | _Sequence[int]
 
 
 def _not_negative(value: float, what: str) -> float:
@@ -57,7 +57,7 @@ def _axis(value: int, what: str) -> int:
     return value.__index__()
 
 
-def _layout(in_axis: AxisOrAxes, out_axis: AxisOrAxes, batch_axis: AxisOrAxes) -> _Layout:
+def _layout(in_axis: _AxisOrAxes, out_axis: _AxisOrAxes, batch_axis: _AxisOrAxes) -> _Layout:
     axes = _Axes(in_axis, out_axis, batch_axis)
     return "io" if axes == _Axes(-2, -1) else axes
 
@@ -97,9 +97,9 @@ def variance_scaling(
     scale: float,
     mode: str,
     distribution: str,
-    in_axis: AxisOrAxes = -2,
-    out_axis: AxisOrAxes = -1,
-    batch_axis: AxisOrAxes = (),
+    in_axis: _AxisOrAxes = -2,
+    out_axis: _AxisOrAxes = -1,
+    batch_axis: _AxisOrAxes = (),
 ) -> _Scheme:
     """Mean 0, std = sqrt(scale / n), n = fan_in, fan_out, their "fan_avg" or "fan_geo_avg"; winit's variance_scaling.
 
@@ -111,7 +111,7 @@ def variance_scaling(
     return _with_layout(_schemes.variance_scaling(scale, mode, distribution), _layout(in_axis, out_axis, batch_axis))
 
 
-def glorot_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
+def glorot_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
     """U[-b, b), b = sqrt(6 / (fan_in + fan_out)).
 
     >>> glorot_uniform().moments((100, 200)).high
@@ -120,7 +120,7 @@ def glorot_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_ax
     return variance_scaling(1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis)
 
 
-def glorot_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
+def glorot_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(2 / (fan_in + fan_out)).
 
     >>> round(glorot_normal().moments((100, 100)).std, 12)
@@ -129,7 +129,7 @@ def glorot_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axi
     return variance_scaling(1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis)
 
 
-def lecun_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
+def lecun_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
     """U[-b, b), b = sqrt(3 / fan_in).
 
     >>> lecun_uniform().moments((300, 10)).high
@@ -138,7 +138,7 @@ def lecun_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axi
     return variance_scaling(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis)
 
 
-def lecun_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
+def lecun_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(1 / fan_in): the default of flax's Dense and Conv.
 
     >>> round(lecun_normal().moments((3, 3, 100, 8)).std, 12)
@@ -147,7 +147,7 @@ def lecun_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis
     return variance_scaling(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis)
 
 
-def he_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
+def he_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
     """U[-b, b), b = sqrt(6 / fan_in).
 
     >>> he_uniform(in_axis=1, out_axis=2, batch_axis=0).moments((8, 600, 10)).high  # eight experts
@@ -156,7 +156,7 @@ def he_uniform(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: 
     return variance_scaling(2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis)
 
 
-def he_normal(in_axis: AxisOrAxes = -2, out_axis: AxisOrAxes = -1, batch_axis: AxisOrAxes = ()) -> _Scheme:
+def he_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
     """N cut at 2 sigma and widened, std = sqrt(2 / fan_in).
 
     >>> he_normal()

@@ -13,8 +13,10 @@ import tomllib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from inspect import Parameter, Signature
 
-from winit._plans.parameters import Value
+from winit._core.checks import nearest, shown
+from winit._plans.parameter_table import Value
 from winit._plans.plan import Plan
 
 __all__ = ["description", "load", "names", "parameters"]
@@ -29,7 +31,8 @@ def _texts() -> dict[str, str]:
 
 def _text(name: str) -> str:
     if name not in _texts():
-        raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(_texts())}")
+        near = nearest(name, _texts()) if isinstance(name, str) else ""
+        raise ValueError(f"unknown recipe {shown(name)}{near}; there are: {', '.join(_texts())}")
     return _texts()[name]
 
 
@@ -103,17 +106,26 @@ def load(name: str, /, **sizes: Value) -> Plan:
         raise type(error)(f"{name}: {error}") from None
 
 
-def __getattr__(name: str) -> Callable[..., Plan]:
-    if name.startswith("_") or name not in _texts():
-        raise AttributeError(f"module 'winit.recipes' has no attribute {name!r}; recipes are: {', '.join(_texts())}")
-
+@cache
+def _recipe(name: str) -> Callable[..., Plan]:
     def recipe(**sizes: Value) -> Plan:
         return load(name, **sizes)
 
     recipe.__name__ = recipe.__qualname__ = name
-    recipe.__doc__ = f"Make the plan of {description(name)}. Parameters: {', '.join(parameters(name))}."
+    recipe.__doc__ = f"Make the plan of {description(name)}; see load."
+    sizes = [Parameter(size, Parameter.KEYWORD_ONLY, default=default) for size, default in parameters(name).items()]
+    recipe.__signature__ = Signature(sizes)  # type: ignore[attr-defined]  # what help() and editors show
     return recipe
 
 
+def __getattr__(name: str) -> Callable[..., Plan]:
+    if name.startswith("_") or name not in _texts():
+        near = nearest(name, (*_texts(), *__all__))
+        raise AttributeError(
+            f"module 'winit.recipes' has no attribute {name!r}{near}; recipes are: {', '.join(_texts())}"
+        )
+    return _recipe(name)
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_texts()})
+    return sorted({*__all__, *_texts()})

@@ -90,6 +90,9 @@ class lstm_bias(FormulaScheme):
     def __init__(self, forget: float = 1.0) -> None:
         self._set(check_number(forget, "forget"))
 
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        return abs(self.forget)
+
     def entries(self, box: tuple[slice, ...], shape: tuple[int, ...], layout: Layout) -> Entries:
         units = _gates(self, shape)
         (part,) = box

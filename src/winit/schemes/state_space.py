@@ -41,6 +41,9 @@ class mamba_a_log(FormulaScheme):
     def __init__(self) -> None:
         self._set()
 
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        return float(log_array(np.array(float(max(shape[-1], 1)))))
+
     def entries(self, box: tuple[slice, ...], shape: tuple[int, ...], layout: Layout) -> Entries:
         if not shape:
             raise ValueError("mamba_a_log needs an axis to count along, not a scalar")
