@@ -8,7 +8,7 @@ import pytest
 
 import winit
 from winit import Axes
-from winit._core import exact, laws
+from winit._core import exact
 from winit._core import scheme as scheme_module
 
 NORMAL = winit.normal()
@@ -130,8 +130,7 @@ def test_callers_decimal_context_does_not_matter():
         context.prec, context.traps[decimal.Inexact] = 3, True
         got = winit.draw(winit.truncated_normal(low=-1.23, high=1.77), 4, seed=0, dtype="float64")
     exact.truncated_masses.cache_clear()
-    scheme_module._resolve.cache_clear()
-    laws.params_of.cache_clear()
+    scheme_module._law_of.cache_clear()
     assert (got == winit.draw(winit.truncated_normal(low=-1.23, high=1.77), 4, seed=0, dtype="float64")).all()
 
 

@@ -19,7 +19,6 @@ from winit.schemes import LATER as _SCHEMES_LATER
 from winit.schemes import (
     Scheme,
     constant,
-    delta_orthogonal,
     embedding,
     glorot_normal,
     glorot_uniform,
@@ -32,8 +31,6 @@ from winit.schemes import (
     literal,
     normal,
     ones,
-    orthogonal,
-    semi_orthogonal,
     sparse,
     sparse_columns,
     sparse_rows,
@@ -58,6 +55,7 @@ if TYPE_CHECKING:
     from winit.bit_generator import BitGenerator
     from winit.schemes import (
         chrono_bias,
+        delta_orthogonal,
         depth_scaled,
         dirac,
         gpt2_residual,
@@ -69,6 +67,8 @@ if TYPE_CHECKING:
         lstm_bias,
         mamba_a_log,
         mamba_dt_bias,
+        orthogonal,
+        semi_orthogonal,
         siren,
         small_init,
         stft,

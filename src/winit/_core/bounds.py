@@ -6,19 +6,19 @@ kernel of the engine in use, whose Fill is a Bound; the classes here are those t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from winit import _kernels
-from winit._core.dtypes import HALVES
 from winit._core.shapes import Shape, boxes_of, locate
 
 if TYPE_CHECKING:
     from winit._core.laws import Law
 
-__all__ = ["Bound", "Chained", "Computed", "Destination", "Nothing", "Whole", "bind_by_parts"]
+__all__ = ["Bound", "Chained", "Computed", "Destination", "Nothing", "Whole", "bind_by_parts", "store"]
 
 
 class Bound(Protocol):
@@ -61,36 +61,26 @@ class Destination:
         self.out, self.dtype, self.key, self.shape = out, dtype, key, shape
         self.box, self.scale, self.offset = box, scale, offset
 
-    @property
-    def code(self) -> int:
-        """The kernels' number of the dtype."""
-        return _kernels.DTYPES.index(self.dtype)
 
-    @property
-    def arithmetic(self) -> str:
-        """The dtype that a law rounds its numbers for: what is added is the value before it is rounded to a half."""
-        return "float32" if self.scale is not None and self.dtype in HALVES else self.dtype
+def store(to: Destination, out: np.ndarray, where: Any, values: Any) -> None:
+    """Write values of the arithmetic type to elements of a part of a destination, or add them: one rounding.
 
-    @property
-    def words(self) -> np.ndarray:
-        """The array as kernels take it: half types as words of 16 bits."""
-        return self.out.view(np.uint16) if self.dtype in HALVES else self.out
-
-    def store(self, where: Any, values: np.ndarray) -> None:
-        """Write values of the arithmetic type to elements, or add them: wide + scale * value, rounded once."""
+    The caller sets the default floating-point mode and NumPy's silence about what overflows.
+    """
+    scale = to.scale
+    if to.dtype == "bfloat16":
         from winit._kernels.numpy_engine import round_bf16, widen_bf16
 
-        out, scale = self.out, self.scale
-        with _kernels.default_float_mode(), np.errstate(all="ignore"):
-            if self.dtype == "bfloat16":
-                words = out.view(np.uint16)
-                if scale is not None:
-                    values = widen_bf16(words[where]) + np.float32(scale) * values
-                words[where] = round_bf16(np.asarray(values))
-            elif scale is not None:
-                out[where] = out[where].astype(values.dtype) + values.dtype.type(scale) * values
-            else:
-                out[where] = values
+        words = out.view(np.uint16)
+        values = np.asarray(values, np.float32)
+        if scale is not None:
+            values = widen_bf16(words[where]) + np.float32(scale) * values
+        words[where] = round_bf16(values)
+    elif scale is not None:
+        wide = np.dtype(np.float64 if to.dtype == "float64" else np.float32)
+        out[where] = out[where].astype(wide) + wide.type(scale) * np.asarray(values, wide)
+    else:
+        out[where] = values
 
 
 class Nothing:
@@ -119,32 +109,37 @@ class Chained:
 
 
 class Computed:
-    """Values that are a closed form of the index: a range computes its own, box by box."""
+    """Values that are a formula of the index: a range computes its own, box by box.
 
-    def __init__(self, to: Destination, values: Callable[[tuple[slice, ...]], np.ndarray]) -> None:
-        self.to, self.values, self.size = to, values, to.out.size
+    write(out, box) stores the values of a box of the tensor in an array of the box's shape.
+    """
+
+    def __init__(self, to: Destination, write: Callable[[np.ndarray, tuple[slice, ...]], None]) -> None:
+        self.to, self.write, self.size = to, write, to.out.size
 
     def run(self, lo: int, hi: int) -> None:
-        with _kernels.default_float_mode():
-            self._run(lo, hi)
+        with _kernels.default_float_mode(), np.errstate(all="ignore"):
+            for out, box in self._parts(lo, hi):
+                self.write(out, box)
 
-    def _run(self, lo: int, hi: int) -> None:
-        to = self.to
-        if isinstance(to.box, range):
-            place = 0
-            for box in boxes_of(to.shape, to.box.start + lo, to.box.start + hi):
-                part = self.values(box)
-                to.store(slice(lo + place, lo + place + part.size), part.ravel())
-                place += part.size
+    def _parts(self, lo: int, hi: int) -> Iterator[tuple[np.ndarray, tuple[slice, ...]]]:
+        """Cut positions lo..hi into boxes: the part of the destination, and the box of the tensor."""
+        out, box = self.to.out, self.to.box
+        if isinstance(box, range):
+            for found in boxes_of(self.to.shape, box.start + lo, box.start + hi):
+                shape = locate(self.to.shape, found)[0]
+                count = prod(shape)
+                yield out[lo : lo + count].reshape(shape), found  # a view: it was one axis
+                lo += count
             return
-        for where in boxes_of(to.out.shape, lo, hi):
-            box = where
-            if to.box is not None:
-                box = tuple(
-                    slice(start.start + part.start, start.start + part.stop)
-                    for start, part in zip(to.box, where, strict=True)
-                )
-            to.store(where, self.values(box))
+        for found in boxes_of(out.shape, lo, hi):
+            where: Any = (*found, ...)  # a view of a tensor without axes, too
+            part = out[where]
+            if box is None:
+                yield part, found
+            else:
+                starts = zip(box, found, strict=True)
+                yield part, tuple(slice(own.start + at.start, own.start + at.stop) for own, at in starts)
 
 
 class Whole:
@@ -159,7 +154,8 @@ class Whole:
         box = self.to.box
         if values.shape == self.to.shape and box is not None:
             values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
-        self.to.store(..., values)
+        with _kernels.default_float_mode(), np.errstate(all="ignore"):
+            store(self.to, self.to.out, ..., values)
 
 
 def bind_by_parts(to: Destination, axis: int, extents: Sequence[int], laws: Sequence[Law]) -> Bound:
@@ -180,7 +176,7 @@ def bind_by_parts(to: Destination, axis: int, extents: Sequence[int], laws: Sequ
     bounds, place = [], 0
     for box in boxes_of(to.shape, to.box.start, to.box.stop):
         shape = locate(to.shape, box)[0]
-        count = int(np.prod(shape, dtype=np.int64))
+        count = prod(shape)
         # A slice of one axis and any stride is reshaped without a copy.
         part = to.out[place : place + count].reshape(shape)
         inner = Destination(part, to.dtype, to.key, to.shape, box, to.scale)

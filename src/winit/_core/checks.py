@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Iterable
@@ -35,6 +34,8 @@ def shown(value: Any, most: int = 200) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint for a name that is not known: the names that look like it, or nothing."""
+    import difflib  # a millisecond, which only errors need
+
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 

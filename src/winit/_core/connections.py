@@ -10,12 +10,11 @@ import numpy as np
 
 from winit import _kernels
 from winit._core.checks import check_threads, shown
-from winit._core.drawing import law_of
 from winit._core.dtypes import dtype_name, empty, numpy_dtype
 from winit._core.keys import stream_key
-from winit._core.laws import Sparse, params_of
+from winit._core.laws import Sparse
 from winit._core.layouts import Layout, check_layout
-from winit._core.scheme import Scheme, check_scheme
+from winit._core.scheme import Scheme, check_scheme, law_of
 from winit._core.shapes import check_shape
 from winit._core.threads import run_tasks
 
@@ -81,7 +80,7 @@ def draw_sparse(
     law = law_of(scheme, shape, layout, kind)
     if not isinstance(law, Sparse):
         raise TypeError(f"scheme must be a sparse one such as winit.sparse(k=10), not {shown(scheme)}")
-    params = params_of(law, kind)
+    params = law.numbers(kind)
     units = [size for size, unit in zip(shape, law.units, strict=True) if unit]
     count, inputs = math.prod(units), law.inputs
     keep = law.keep if count * inputs else 0

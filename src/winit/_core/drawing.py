@@ -9,16 +9,15 @@ import numpy as np
 
 from winit import _kernels
 from winit._core.bounds import Destination, Whole
-from winit._core.checks import check_integer, check_number, check_threads, shown, shown_integer
+from winit._core.checks import check_integer, check_number, check_threads, shown_integer
 from winit._core.dtypes import FLOATS, HALVES, arithmetic, dtype_name, empty, name_of_array, numpy_dtype
 from winit._core.keys import stream_key
-from winit._core.laws import Law, params_of
 from winit._core.layouts import Layout, check_layout
 from winit._core.running import INLINE, run_bounds
-from winit._core.scheme import Scheme, check_scheme, resolve
+from winit._core.scheme import Scheme, check_scheme, law_of
 from winit._core.shapes import Box, Shape, check_box, check_shape, locate
 
-__all__ = ["add", "array_of", "check_destination", "draw", "fill", "law_of", "overlaps_itself", "words"]
+__all__ = ["add", "array_of", "check_destination", "draw", "fill", "overlaps_itself", "words"]
 
 _Out = TypeVar("_Out")
 
@@ -80,17 +79,6 @@ def draw(
     out = empty(locate(shape, checked)[0], numpy_dtype(kind))
     run_bounds([law.bind(Destination(out, kind, key, shape, checked))], threads)
     return out
-
-
-def law_of(scheme: Scheme, shape: Shape, layout: Layout, dtype: str, wanted: str = "dtype must be") -> Law:
-    """Resolve a scheme to a law that has values in a dtype, or say what is wrong with it."""
-    law = resolve(scheme, shape, layout)
-    if dtype not in FLOATS and not law.any_dtype:
-        raise TypeError(
-            f"{shown(scheme)} draws floating-point values, so {wanted} one of {', '.join(FLOATS)}, not {dtype}"
-        )
-    (params_of if scheme._small else params_of.__wrapped__)(law, dtype)
-    return law
 
 
 def fill(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from winit._core.checks import check_number
 from winit._core.dtypes import FLOATS, HALVES, LARGEST, arithmetic, below, nearest_value
 from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
-from winit._core.shapes import locate
+from winit._core.shapes import locate, row_major_steps
 
 __all__ = [
     "INDEPENDENT",
@@ -33,8 +33,10 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "cut",
-    "params_of",
 ]
+
+
+_CODES = {name: code for code, name in enumerate(_kernels.DTYPES)}
 
 
 class Moments(NamedTuple):
@@ -66,31 +68,56 @@ class Law(Protocol):
         ...
 
 
-@lru_cache(maxsize=4096)
-def params_of(law: Law, dtype: str) -> tuple[float, ...]:
-    """Return law.params(dtype), worked out once, in the default floating-point mode."""
-    with _kernels.default_float_mode():
-        return law.params(dtype)
-
-
 def _check_range(what: str, largest: float, dtype: str) -> None:
     if not largest <= LARGEST[dtype]:
         raise ValueError(f"{what} reaches {largest:.6g}, beyond the range of {dtype} (±{LARGEST[dtype]:.6g})")
 
 
-def _bind_kernel(law: Any, to: Destination) -> Bound:
-    """Bind a law of independent elements to its kernel."""
-    if to.out.size == 0:
-        return Nothing()
-    params = params_of(law, to.arithmetic)
-    _, start, steps = locate(to.shape, to.box)
-    _, engine, isa = _kernels.in_use()
-    start += to.offset
-    bound: Bound = engine.Fill(isa, law.kernel, to.code, to.key, params, to.words, start, steps, to.scale)
-    return bound
+class _KernelLaw(Record):
+    """A law that a kernel of the engine draws; what the kernel needs is worked out once a dtype and kept with it."""
+
+    __slots__ = ("_numbers",)
+    _numbers: dict[str, tuple[float, ...]]
+    kernel: ClassVar[int]
+    any_dtype = False
+
+    def _set(self, *values: Any, identity: tuple[Any, ...] | None = None) -> None:
+        super()._set(*values, identity=identity)
+        object.__setattr__(self, "_numbers", {})
+
+    def params(self, dtype: str) -> tuple[float, ...]:
+        raise NotImplementedError
+
+    def numbers(self, dtype: str) -> tuple[float, ...]:
+        """Return params(dtype), worked out once, in the default floating-point mode."""
+        found = self._numbers.get(dtype)
+        if found is None:
+            with _kernels.default_float_mode():
+                found = self._numbers[dtype] = self.params(dtype)
+        return found
+
+    def numbers_for(self, to: Destination) -> tuple[float, ...]:
+        """Return what a destination needs: what is added is the value before it is rounded to a half type."""
+        return self.numbers("float32" if to.scale is not None and to.dtype in HALVES else to.dtype)
+
+    def bind(self, to: Destination) -> Bound:
+        """Bind the law to its kernel."""
+        out, dtype = to.out, to.dtype
+        if out.size == 0:
+            return Nothing()
+        if to.box is None:
+            start, steps = to.offset, row_major_steps(to.shape)
+        else:
+            _, start, steps = locate(to.shape, to.box)
+            start += to.offset
+        _, engine, isa = _kernels.in_use()
+        words = out.view(np.uint16) if dtype in HALVES else out
+        numbers = self.numbers_for(to)
+        bound: Bound = engine.Fill(isa, self.kernel, _CODES[dtype], to.key, numbers, words, start, steps, to.scale)
+        return bound
 
 
-class Constant(Record):
+class Constant(_KernelLaw):
     """One value everywhere; no words of the stream."""
 
     __slots__ = ("value",)
@@ -119,7 +146,7 @@ class Constant(Record):
 
     def bind(self, to: Destination) -> Bound:
         if to.dtype in FLOATS:
-            return _bind_kernel(self, to)
+            return super().bind(to)
         value = _cast(np.asarray(self.value), to.dtype, self._text())
         return Whole(to, lambda threads: value)
 
@@ -181,14 +208,13 @@ def _cast(given: np.ndarray, dtype: str, what: str) -> np.ndarray:
     return cast
 
 
-class Uniform(Record):
+class Uniform(_KernelLaw):
     """low + (high - low) u, u a multiple of 2^-24 (2^-53 in float64) in [0, 1)."""
 
     __slots__ = ("high", "low")
     low: float
     high: float
     kernel = _kernels.LAWS.index("uniform")
-    any_dtype = False
 
     def __init__(self, low: float, high: float) -> None:
         self._set(low, high)
@@ -215,18 +241,14 @@ class Uniform(Record):
     def moments(self) -> Moments:
         return Moments((self.low + self.high) / 2, (self.high - self.low) / math.sqrt(12), self.low, self.high)
 
-    def bind(self, to: Destination) -> Bound:
-        return _bind_kernel(self, to)
 
-
-class Normal(Record):
+class Normal(_KernelLaw):
     """mean + std z, z by Box-Muller: |z| <= 6.77 (8.66 in float64)."""
 
     __slots__ = ("mean", "std")
     mean: float
     std: float
     kernel = _kernels.LAWS.index("normal")
-    any_dtype = False
 
     def __init__(self, mean: float, std: float) -> None:
         self._set(mean, std)
@@ -240,11 +262,8 @@ class Normal(Record):
     def moments(self) -> Moments:
         return Moments(self.mean, self.std, -math.inf, math.inf)
 
-    def bind(self, to: Destination) -> Bound:
-        return _bind_kernel(self, to)
 
-
-class TruncatedNormal(Record):
+class TruncatedNormal(_KernelLaw):
     """mean + std z, z standard normal cut to [low, high], which are in units of std."""
 
     __slots__ = ("high", "low", "mean", "std")
@@ -253,7 +272,6 @@ class TruncatedNormal(Record):
     low: float
     high: float
     kernel = _kernels.LAWS.index("truncated_normal")
-    any_dtype = False
 
     def __init__(self, mean: float, std: float, low: float, high: float) -> None:
         self._set(mean, std, low, high)
@@ -290,9 +308,6 @@ class TruncatedNormal(Record):
         ends = self.mean + self.std * self.low, self.mean + self.std * self.high
         return Moments(self.mean + self.std * shift, self.std * width, *ends)
 
-    def bind(self, to: Destination) -> Bound:
-        return _bind_kernel(self, to)
-
 
 INDEPENDENT = (Constant, Uniform, Normal, TruncatedNormal)  # laws each of whose elements has a word of its own
 
@@ -322,7 +337,7 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
     return TruncatedNormal(0.0, 1.0, check_number(low, "low"), check_number(high, "high")).params(dtype)[2:]
 
 
-class Sparse(Record):
+class Sparse(_KernelLaw):
     """mean + std z at `keep` distinct inputs of each unit, uniformly chosen; 0 at the others.
 
     units: of each axis of the shape, whether it counts units rather than the inputs of one.
@@ -362,10 +377,11 @@ class Sparse(Record):
             begin: Any = to.box.start
         else:
             begin = tuple(part.start for part in to.box) if to.box is not None else (0,) * len(to.shape)
-        params = params_of(self, to.arithmetic)
         _, engine, isa = _kernels.in_use()
+        words = to.out.view(np.uint16) if to.dtype in HALVES else to.out
+        numbers = self.numbers_for(to)
         bound: Bound = engine.Sparse(
-            isa, to.code, to.key, params, self.shape, self.units, self.keep, to.words, begin, to.scale
+            isa, _CODES[to.dtype], to.key, numbers, self.shape, self.units, self.keep, words, begin, to.scale
         )
         return bound
 

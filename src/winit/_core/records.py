@@ -22,7 +22,7 @@ class Record:
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        own = cls.__annotations__
+        own = (name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar"))
         cls._fields = (*cls._fields, *(name for name in own if not name.startswith("_")))
 
     def _set(self, *values: Any, identity: tuple[Any, ...] | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from winit import _kernels
 from winit._core.checks import shown
+from winit._core.dtypes import FLOATS
 from winit._core.layouts import Axes, Layout, fans
 from winit._core.records import Record
 from winit._core.shapes import Box, Shape, check_shape
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from winit._core.laws import Law, Moments
 
-__all__ = ["Scheme", "check_scheme", "resolve"]
+__all__ = ["Scheme", "check_scheme", "law_of"]
 
 
 class Scheme(Record):
@@ -80,13 +81,23 @@ def check_scheme(scheme: Any, what: str = "scheme") -> None:
 
 
 @lru_cache(maxsize=4096)
-def _resolve(scheme: Scheme, shape: Shape, layout: Layout) -> Law:
+def _law_of(scheme: Scheme, shape: Shape, layout: Layout, dtype: str, wanted: str) -> Law:
     if isinstance(layout, Axes):
         fans(shape, layout)  # axes that the shape does not have are wrong for every scheme
     with _kernels.default_float_mode():
-        return scheme.law(shape, layout)
+        law = scheme.law(shape, layout)
+        if dtype not in FLOATS and not law.any_dtype:
+            raise TypeError(
+                f"{shown(scheme)} draws floating-point values, so {wanted} one of {', '.join(FLOATS)}, not {dtype}"
+            )
+        law.params(dtype)
+    return law
 
 
-def resolve(scheme: Scheme, shape: Shape, layout: Layout) -> Law:
-    """Resolve a scheme to the law of a tensor; remembered, so that the next tensor of the kind costs a look-up."""
-    return _resolve(scheme, shape, layout) if scheme._small else _resolve.__wrapped__(scheme, shape, layout)
+def law_of(scheme: Scheme, shape: Shape, layout: Layout, dtype: str, wanted: str = "dtype must be") -> Law:
+    """Resolve a scheme to a law that has values in a dtype, or say what is wrong with it.
+
+    Remembered, so that the next tensor of the kind costs a look-up.
+    """
+    found = _law_of if scheme._small else _law_of.__wrapped__
+    return found(scheme, shape, layout, dtype, wanted)

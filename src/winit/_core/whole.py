@@ -44,8 +44,16 @@ class Maker(Protocol):
         """Make the tensor, in the law's arithmetic type."""
         ...
 
-    def values_in(self, box: tuple[slice, ...], stream: TensorStream, shape: Shape, layout: Layout) -> np.ndarray:
-        """Make a box of a tensor whose elements are a formula of their index."""
+    def write(
+        self,
+        to: Destination,
+        out: np.ndarray,
+        box: tuple[slice, ...],
+        stream: TensorStream,
+        shape: Shape,
+        layout: Layout,
+    ) -> None:
+        """Store a box of a tensor whose elements are a formula of their index, in a part of a destination."""
         ...
 
     def reach(self, shape: Shape, layout: Layout) -> float:
@@ -104,11 +112,8 @@ class Formula(_Made):
         if to.out.size == 0:
             return Nothing()
         stream = TensorStream(to.key, to.dtype, 1)
-        kind = np.dtype(stream.dtype)
 
-        def values(box: tuple[slice, ...]) -> np.ndarray:
-            shape = tuple(part.stop - part.start for part in box)
-            found = self.maker.values_in(box, stream, self.shape, self.layout)
-            return np.broadcast_to(np.asarray(found).astype(kind, copy=False), shape)
+        def write(out: np.ndarray, box: tuple[slice, ...]) -> None:
+            self.maker.write(to, out, box, stream, self.shape, self.layout)
 
-        return Computed(to, values)
+        return Computed(to, write)

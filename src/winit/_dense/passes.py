@@ -13,10 +13,11 @@ import numpy as np
 
 from winit import _kernels
 from winit._core.checks import check_threads
-from winit._core.drawing import law_of, overlaps_itself
+from winit._core.drawing import overlaps_itself
 from winit._core.keys import stream_key
-from winit._core.laws import INDEPENDENT, params_of
+from winit._core.laws import INDEPENDENT
 from winit._core.layouts import Layout
+from winit._core.scheme import law_of
 from winit._core.threads import run_tasks
 from winit._dense import products
 from winit._dense.virtual import LAYOUTS, Virtual, check_dense_layout
@@ -166,7 +167,7 @@ def _weight(
         return weight.T if flip else weight
     law = law_of(weight.scheme, weight.shape, weight.layout, dtype.name)
     assert isinstance(law, INDEPENDENT)
-    params = params_of(law, dtype.name)
+    params = law.numbers(dtype.name)
     key = stream_key(weight.seed, weight.name)
     return engine.Sampled(isa, law.kernel, _kernels.DTYPES.index(dtype.name), key, params, weight.shape, flip)
 

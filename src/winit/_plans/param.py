@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from winit._core.bounds import Destination
 from winit._core.checks import check_bool, shown
-from winit._core.drawing import law_of
 from winit._core.dtypes import STORED, dtype_name, itemsize
 from winit._core.layouts import Layout, check_layout
-from winit._core.scheme import Scheme, check_scheme
+from winit._core.scheme import Scheme, check_scheme, law_of
 from winit._core.shapes import MAX_SIZE, Shape, check_shape
 
 if TYPE_CHECKING:
@@ -98,9 +97,13 @@ class Param:
                 raise TypeError(f"{what} must be a str or None, not {type(value).__name__}")
         if tied is not None and (scheme is not None or key is not None):
             raise ValueError(f"a tied tensor has neither scheme nor key of its own (it is {tied!r})")
-        fields = (check_shape(shape), scheme, None if dtype is None else _check_dtype(dtype), layout, key, tied)  # type: ignore[arg-type]
-        for name, field in zip(self.__dataclass_fields__, fields, strict=True):
-            object.__setattr__(self, name, field)
+        write = object.__setattr__
+        write(self, "shape", check_shape(shape))  # type: ignore[arg-type]
+        write(self, "scheme", scheme)
+        write(self, "dtype", None if dtype is None else _check_dtype(dtype))
+        write(self, "layout", layout)
+        write(self, "key", key)
+        write(self, "tied", tied)
         if self.size * self.itemsize > MAX_SIZE:
             raise ValueError(f"shape {self.shape} makes more than 2^63 bytes of {self.dtype or 'float32'}")
 

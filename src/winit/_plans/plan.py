@@ -484,6 +484,8 @@ def _complete(name: str, given: Any, rules: Sequence[Rule]) -> Param:
             raise ValueError("has no scheme, and no rule matches its name")
         scheme = rule.scheme
         layout, dtype = layout or rule.layout, dtype or rule.dtype
-    complete = Param(given.shape, scheme, dtype or "float32", layout or "oi", key=given.key)
+    complete = given
+    if given.scheme is None or given.dtype is None or given.layout is None:
+        complete = Param(given.shape, scheme, dtype or "float32", layout or "oi", key=given.key)
     complete.law()
     return complete

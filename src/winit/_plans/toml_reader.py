@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from winit._plans.expressions import (
 )
 from winit._plans.globs import matches, unmatched
 from winit._plans.name_patterns import expand, filled
-from winit._plans.param import Param, Rule, shown_name
+from winit._plans.param import Param, shown_name
 from winit._plans.parameter_table import Value, check_requirements, settle
 
 __all__ = ["known_schemes", "read_params"]
@@ -44,6 +44,12 @@ def known_schemes() -> dict[str, Any]:
         if name != "calculate_gain"
     }
     return {**schemes.named(), **theirs}
+
+
+@cache
+def _called_names() -> frozenset[str]:
+    """The names that calls and expressions use without a document giving them."""
+    return frozenset({part for name in known_schemes() for part in name.split(".")} | {*RESERVED, "Axes"})
 
 
 def read_params(source: Any, parameters: Any = None) -> dict[str, Param]:
@@ -116,6 +122,7 @@ class _Document:
             raise ValueError(f"malformed TOML: {error}") from None
         _only(self.document, _TOP_KEYS, "plan")
         _text(self.document, "description")
+        self.made: dict[str, Scheme] = {}
         self.names: dict[str, Value] = settle(_table(self.document.get("parameters", {}), "parameters"), given)
         check_requirements(self.document.get("require", []), self.names)
         self.dtype = _text(self.document, "dtype")
@@ -132,28 +139,27 @@ class _Document:
 
     def params(self) -> dict[str, Param]:
         """Make the tensors of the plan, each with what the document gives it."""
-        params: dict[str, Param] = {}
-        known: dict[str, Mapping[str, Any]] = {}
+        chosen: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {}
         for pattern, entry in _table(self.document.get("tensors", {}), "tensors").items():
             try:
                 alternatives = self._alternatives(entry, pattern)
                 for name, names in expand(pattern, self.names):
-                    chosen = next((fields for fields in alternatives if self._holds(fields, names)), None)
-                    if chosen is None:
+                    fields = next((fields for fields in alternatives if self._holds(fields, names)), None)
+                    if fields is None:
                         continue
-                    if name in params:
+                    if name in chosen:
                         raise ValueError(f"{shown_name(name)} is named twice")
-                    params[name] = self._read_param(chosen, names)
-                    known[name] = names
+                    chosen[name] = pattern, fields, names
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{shown_name(pattern)}: {error}") from None
         for rule in self.rules:
-            self._check_met(rule, known)
-        for name, param in params.items():
+            self._check_met(rule, chosen)
+        params = {}
+        for name, (pattern, fields, names) in chosen.items():
             try:
-                params[name] = self._by_rule(name, param, known[name])
+                params[name] = self._read_param(name, fields, names)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"{shown_name(name)}: {error}") from None
+                raise ValueError(f"{shown_name(pattern)}: {error}") from None
         return params
 
     def _alternatives(self, entry: Any, pattern: str) -> list[dict[str, Any]]:
@@ -181,8 +187,12 @@ class _Document:
         return when is None or evaluate_condition(when, names, "when")
 
     def _scheme(self, text: Any, names: Mapping[str, Any]) -> Scheme:
+        if isinstance(text, str) and text in self.made:
+            return self.made[text]
         made = parse_call(text, known_schemes(), "scheme", names, {**known_schemes(), "Axes": Axes})
         assert isinstance(made, Scheme)
+        if isinstance(text, str) and self._settled(text):  # the same for every tensor that says it
+            self.made[text] = made
         return made
 
     def _layout(self, text: Any, names: Mapping[str, Any]) -> Layout:
@@ -218,16 +228,15 @@ class _Document:
         """Tell whether a call can be evaluated without the index of a range."""
         if not isinstance(text, str):
             return True
-        known = {part for name in known_schemes() for part in name.split(".")}
-        return not names_in(text) - {*self.names, *RESERVED, *known, "Axes"} or not self._has_ranges
+        return not names_in(text) - {*self.names, *_called_names()} or not self._has_ranges
 
-    @property
+    @cached_property
     def _has_ranges(self) -> bool:
         """Whether a name of the document names a range."""
         tensors = self.document.get("tensors", {})
         return isinstance(tensors, dict) and any("=" in pattern for pattern in tensors)
 
-    def _check_met(self, rule: _TomlRule, known: Mapping[str, Mapping[str, Any]]) -> None:
+    def _check_met(self, rule: _TomlRule, known: Mapping[str, Any]) -> None:
         """Raise for a pattern that matches no name, unless it is optional or its `when` does not hold."""
         if rule.optional or any(matches(rule.match, name) for name in known):
             return
@@ -236,8 +245,8 @@ class _Document:
             return
         raise ValueError(f"{unmatched(rule.match, known, 'the pattern')} (optional = true allows it)")
 
-    def _read_param(self, fields: Mapping[str, Any], names: Mapping[str, Any]) -> Param:
-        """One tensor of a document, as it says itself."""
+    def _read_param(self, name: str, fields: Mapping[str, Any], names: Mapping[str, Any]) -> Param:
+        """One tensor of a document: what it says itself, then what its rule says, then the document."""
 
         def named(what: str) -> str | None:
             text = _text(fields, what)
@@ -255,32 +264,25 @@ class _Document:
             evaluate_integer(size, names, f"shape[{i}]") if isinstance(size, str) else size
             for i, size in enumerate(fields["shape"])
         ]
-        return Param(
-            shape,
-            self._scheme(fields["scheme"], names) if "scheme" in fields else None,
-            _text(fields, "dtype"),
-            self._layout(fields["layout"], names) if "layout" in fields else None,
-            key=named("key"),
-        )
-
-    def _by_rule(self, name: str, param: Param, names: Mapping[str, Any]) -> Param:
-        """Give a tensor what it lacks: from the first rule that applies, then from the document."""
-        if param.tied is not None:
-            return param
-        scheme = param.scheme
-        layout: Layout | None = param.layout
-        dtype: str | None = param.dtype
-        if scheme is None:
+        layout: Layout | None = self._layout(fields["layout"], names) if "layout" in fields else None
+        dtype = _text(fields, "dtype")
+        if "scheme" in fields:
+            scheme = self._scheme(fields["scheme"], names)
+        else:
             rule = next((rule for rule in self.rules if self._applies(rule, name, names)), None)
             if rule is None:
-                raise ValueError("has no scheme, and no rule matches its name")
+                raise ValueError(f"{shown_name(name)} has no scheme, and no rule matches its name")
             scheme = rule.scheme if isinstance(rule.scheme, Scheme) else self._scheme(rule.scheme, names)
-            given = rule.layout
-            if isinstance(given, str):
-                given = self._layout(given, names)
-            layout, dtype = layout or given, dtype or rule.dtype
-            Rule(rule.match, scheme, layout, dtype)
-        return Param(param.shape, scheme, dtype or self.dtype, layout or self.layout, key=param.key)
+            if layout is None:
+                layout = self._layout(rule.layout, names) if isinstance(rule.layout, str) else rule.layout
+            dtype = rule.dtype if dtype is None else dtype
+        return Param(
+            shape,
+            scheme,
+            (self.dtype or "float32") if dtype is None else dtype,
+            (self.layout or "oi") if layout is None else layout,
+            key=named("key"),
+        )
 
     def _applies(self, rule: _TomlRule, name: str, names: Mapping[str, Any]) -> bool:
         if not matches(rule.match, name):

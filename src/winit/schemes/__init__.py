@@ -34,11 +34,6 @@ from winit.schemes.plain import (
 from winit.schemes.relayout import (
     with_layout,
 )
-from winit.schemes.rotations import (
-    delta_orthogonal,
-    orthogonal,
-    semi_orthogonal,
-)
 from winit.schemes.sparsity import (
     sparse,
     sparse_columns,
@@ -55,7 +50,7 @@ if TYPE_CHECKING:
     )
     from winit.schemes.identities import dirac, hadamard, identity, idinit
     from winit.schemes.recurrent import chrono_bias, irnn, lstm_bias
-    from winit.schemes.rotations import looks_linear
+    from winit.schemes.rotations import delta_orthogonal, looks_linear, orthogonal, semi_orthogonal
     from winit.schemes.spectral import stft
     from winit.schemes.state_space import mamba_a_log, mamba_dt_bias
 
@@ -137,6 +132,9 @@ LATER = {
     "mamba_a_log": "state_space",
     "mamba_dt_bias": "state_space",
     "stft": "spectral",
+    "delta_orthogonal": "rotations",
+    "orthogonal": "rotations",
+    "semi_orthogonal": "rotations",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from winit._core.bounds import Destination, store
 from winit._core.laws import Law, Moments
 from winit._core.layouts import Axes, Layout, out_parts, roles
 from winit._core.scheme import Scheme
@@ -122,15 +123,27 @@ class FormulaScheme(WholeScheme):
         assert isinstance(found, WholeTensor)
         return found if isinstance(found.maker, _Parts) else Formula(self, shape, found.layout)
 
-    def values_in(self, box: Box, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-        """Make a box of the tensor, in the law's arithmetic type."""
+    def write(
+        self,
+        to: Destination,
+        out: np.ndarray,
+        box: Box,
+        stream: TensorStream,
+        shape: tuple[int, ...],
+        layout: Layout,
+    ) -> None:
+        """Store a box of the tensor in a part of a destination."""
         where, values = self.entries(box, shape, layout)
-        made = np.zeros([part.stop - part.start for part in box], stream.dtype)
-        made[tuple(index - part.start for index, part in zip(where, box, strict=True))] = values
-        return made
+        if to.scale is None:
+            out[...] = 0
+        places = tuple(index - part.start for index, part in zip(where, box, strict=True))
+        store(to, out, places, np.asarray(values, stream.dtype))
 
     def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-        return self.values_in(tuple(slice(0, size) for size in shape), stream, shape, layout)
+        made = np.empty(shape, stream.dtype)
+        to = Destination(made, stream.dtype, stream.key, shape, offset=stream.offset)
+        self.write(to, made, tuple(slice(0, size) for size in shape), stream, shape, layout)
+        return made
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
         where, values = self.entries(tuple(slice(0, size) for size in shape), shape, layout)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from winit._core.bounds import Destination, store
 from winit._core.checks import check_number, check_positive
 from winit._core.laws import Moments, Uniform
 from winit._core.layouts import Layout
@@ -95,11 +96,17 @@ class mamba_dt_bias(FormulaScheme):
         low, high = log_array(np.array([self.low, self.high]))
         return np.maximum(np.clip(exp_array(low + (high - low) * u), self.low, self.high), self.floor)
 
-    def values_in(
-        self, box: tuple[slice, ...], stream: TensorStream, shape: tuple[int, ...], layout: Layout
-    ) -> np.ndarray:
+    def write(
+        self,
+        to: Destination,
+        out: np.ndarray,
+        box: tuple[slice, ...],
+        stream: TensorStream,
+        shape: tuple[int, ...],
+        layout: Layout,
+    ) -> None:
         u = stream.draw(UNIFORM, shape, box).astype(np.float64)
-        return log_of_expm1(self._steps(u)).astype(stream.dtype)
+        store(to, out, ..., log_of_expm1(self._steps(u)).astype(stream.dtype))
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
         """By Gauss-Legendre quadrature in u on both sides of the floor."""
