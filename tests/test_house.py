@@ -84,9 +84,11 @@ def test_modules_come_when_asked_for():
 
 
 def test_a_misspelt_name_has_a_nearest():
-    with pytest.raises(AttributeError, match="module 'winit' has no attribute 'he_norml'; did you mean 'he_normal'\\?"):
+    with pytest.raises(
+        AttributeError, match=r"module 'winit' has no attribute 'he_norml' \(did you mean 'he_normal'\?\)"
+    ):
         winit.he_norml  # noqa: B018
-    with pytest.raises(AttributeError, match="'winit.recipes' has no attribute 'gtp2'; did you mean 'gpt2'"):
+    with pytest.raises(AttributeError, match=r"'winit.recipes' has no attribute 'gtp2' \(did you mean 'gpt2'"):
         recipes.gtp2  # noqa: B018
 
 

@@ -881,7 +881,7 @@ def test_plans_hold_presets():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("keras.HeNorm()", "scheme 'keras.HeNorm' is not known; did you mean 'keras.HeNormal'"),
+        ("keras.HeNorm()", "scheme 'keras.HeNorm' is not known (did you mean 'keras.HeNormal'"),
         ("torch.keras.VarianceScaling()", "scheme 'torch.keras.VarianceScaling()' is not a call such as"),
         ("keras.VarianceScaling(scale=0)", "scheme 'keras.VarianceScaling(scale=0)': scale must be positive, not 0.0"),
         ("with_layout(he_normal, 'io')", "'he_normal' is not known; there are: no names"),

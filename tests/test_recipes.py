@@ -709,7 +709,7 @@ def test_gpt2_is_the_example():
 @pytest.mark.parametrize(
     ("name", "sizes", "error", "match"),
     [
-        ("gpt3", {}, ValueError, r"^unknown recipe 'gpt3'; there are: bert, clip, .*, vit$"),
+        ("gpt3", {}, ValueError, r"^unknown recipe 'gpt3' \(did you mean 'gpt2'\?\); there are: bert, clip, .*, vit$"),
         (
             "gpt2",
             {"depth": 3},
@@ -751,7 +751,10 @@ def test_load_refuses(name, sizes, error, match):
 
 
 def test_unknown_attribute():
-    with pytest.raises(AttributeError, match=r"^module 'winit.recipes' has no attribute 'gpt3'; recipes are: bert, "):
+    with pytest.raises(
+        AttributeError,
+        match=r"^module 'winit.recipes' has no attribute 'gpt3' \(did you mean 'gpt2'\?\); recipes are: bert, ",
+    ):
         _ = recipes.gpt3
 
 

@@ -181,7 +181,7 @@ if not TYPE_CHECKING:  # which would take any name for one that is there
         import difflib
 
         near = difflib.get_close_matches(name, __all__, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise AttributeError(f"module 'winit' has no attribute {name!r}{hint}", name=name)
 
 

@@ -37,7 +37,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     import difflib  # a millisecond, which only errors need
 
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def check_number(value: Any, what: str) -> float:

@@ -155,9 +155,9 @@ class _Document:
         for rule in self.rules:
             self._check_met(rule, chosen)
         params = {}
-        for name, (pattern, fields, names) in chosen.items():
+        for name, (pattern, own, names) in chosen.items():
             try:
-                params[name] = self._read_param(name, fields, names)
+                params[name] = self._read_param(name, own, names)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{shown_name(pattern)}: {error}") from None
         return params
@@ -271,7 +271,7 @@ class _Document:
         else:
             rule = next((rule for rule in self.rules if self._applies(rule, name, names)), None)
             if rule is None:
-                raise ValueError(f"{shown_name(name)} has no scheme, and no rule matches its name")
+                raise ValueError("has no scheme, and no rule matches its name")
             scheme = rule.scheme if isinstance(rule.scheme, Scheme) else self._scheme(rule.scheme, names)
             if layout is None:
                 layout = self._layout(rule.layout, names) if isinstance(rule.layout, str) else rule.layout
