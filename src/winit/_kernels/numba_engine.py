@@ -42,6 +42,7 @@ from winit._kernels import LAWS, default_float_mode
 from winit._kernels import coefficients as C  # noqa: N812
 from winit._kernels import numpy_engine as reference
 from winit._kernels.activation_rows import BIT, GELU_CUBE, GELU_SLOPE, SELU_ALPHA, SELU_SCALE
+from winit._kernels.numpy_dense import slope_number
 
 __all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "reflectors", "triangle", "words"]
 
@@ -1100,7 +1101,7 @@ class Gradient(reference.Gradient):
         transposed: bool = False,
     ) -> None:
         super().__init__(isa, grad, activation, param, kept, sums, transposed)
-        self.number = reference.slope_number(activation, param, grad.dtype.type)
+        self.number = slope_number(activation, param, grad.dtype.type)
 
     def array(self) -> np.ndarray:
         g = np.empty_like(self.grad, order="C", subok=False)
@@ -1218,7 +1219,7 @@ class Product(reference.Product):
             none if self.bias is None else self.bias,
             self.code,
             self.param,
-            reference.slope_number(self.code, self.param, self.c.dtype.type),
+            slope_number(self.code, self.param, self.c.dtype.type),
             self.kept if self.row.kept == BIT else NO_BITS,
             none if self.row.kept == BIT or self.kept is None else self.kept,
             NO_SUMS if self.moments is None else self.moments,
@@ -1236,5 +1237,5 @@ def activate_all(code, p, given, to, slope):
 def activate(isa: str, activation: int, param: float, src: Any, dest: Any, wide: bool, derive: bool) -> None:
     """Write f of numbers given as bytes to dest; with derive, multiply dest by f'."""
     kind = F64 if wide else F32
-    param = reference.slope_number(activation, param, kind) if derive else param
+    param = slope_number(activation, param, kind) if derive else param
     activate_all(activation, param, np.frombuffer(src, kind), np.frombuffer(dest, kind), derive)
