@@ -1,9 +1,9 @@
 """From words to values in Numba: the functions of winit/approx.h, in its order and under its names without the prefix.
 
--2 ln u   neg2log_parts, of a mantissa and an exponent; neg2log_word and neg2log_k53, of an integer
-normal    sincos, normal_of_square, normal_pair: Box-Muller
-uniform   uniform
-truncated root, quantile_of_root: the z of a tail; truncated_root, truncated_of_root, truncated
+uniform     uniform
+-2 ln u     neg2log_parts, of a mantissa and an exponent; neg2log_word and neg2log_k53, of an integer
+normal      sincos, normal_of_square, normal_pair: Box-Muller
+truncated   root, quantile_of_root: the z of a tail; truncated_root, truncated_of_root, truncated
 
 Each is for one type, as in C, and copied into the loop that calls it. Numba makes int64 of a difference of two uint32:
 every step of a 32-bit computation says its type, or the loop has half the lanes.
@@ -102,6 +102,13 @@ SHIFT0, SHIFT1, SHIFT2 = C.QUANTILE_SHIFT_F64
 
 
 @point
+def uniform_f32(w, low, span, cap):
+    """Low + span u for the u in [0, 1) of a word's top 24 bits, and no more than cap."""
+    v = low + span * (F32(I32(w >> U32(8))) * TWO_24)
+    return v if v < cap else cap
+
+
+@point
 def neg2log_parts_f32(f, e):
     """-2 ln((1 + f) 2^-e)."""
     return f * log_f32(f) + e * TWO_LN2_F32
@@ -140,13 +147,6 @@ def normal_of_square_f32(square, b):
 def normal_pair_f32(a, b):
     """Box-Muller of two words."""
     return normal_of_square_f32(neg2log_word_f32(a), b)
-
-
-@point
-def uniform_f32(w, low, span, cap):
-    """Low + span u for the u in [0, 1) of a word's top 24 bits, and no more than cap."""
-    v = low + span * (F32(I32(w >> U32(8))) * TWO_24)
-    return v if v < cap else cap
 
 
 @point
@@ -219,6 +219,13 @@ def int53_f64(k):
 
 
 @point
+def uniform_f64(k, low, span, cap):
+    """Low + span u for the u in [0, 1) of an integer, and no more than cap."""
+    v = low + span * (int53_f64(k) * 2.0**-53)
+    return v if v < cap else cap
+
+
+@point
 def neg2log_parts_f64(f, e):
     """-2 ln((1 + f) 2^-e)."""
     return e * LN2_HIGH + (f * log_f64(f) + e * LN2_LOW)
@@ -258,13 +265,6 @@ def normal_of_square_f64(square, b):
 def normal_pair_f64(a, b):
     """Box-Muller of two integers."""
     return normal_of_square_f64(neg2log_k53_f64(a), b)
-
-
-@point
-def uniform_f64(k, low, span, cap):
-    """Low + span u for the u in [0, 1) of an integer, and no more than cap."""
-    v = low + span * (int53_f64(k) * 2.0**-53)
-    return v if v < cap else cap
 
 
 @point

@@ -1,9 +1,10 @@
 """Sparse connections in Numba (scattered.h, sparse.c).
 
-a) normals_at                  values of a normal tensor at scattered elements
-b) pick                        inputs of units, by Floyd's method
-c) sparse_write, sparse_rows   connections at positions of a destination, and those of units
-d) Sparse                      connections bound to a destination
+a) normals_at   values of a normal tensor at scattered elements
+b) pick         inputs of units, by Floyd's method
+c) flush        normals to a destination with any strides
+d) walk         sparse_write: units to their inputs at positions of a destination; sparse_rows: inputs of units
+e) Sparse       connections bound to a destination: run for a range of it, rows for units
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -73,11 +74,13 @@ def pick(words, inputs, found, taken):
         taken[t] = False
 
 
-# ---- c) sparse_write, sparse_rows
+# ---- c) flush
 
 
 @compiled
-def scatter(v, to, dtype, adding, scale):
+def flush(k0, k1, p, flat, to, v, dtype, adding, scale):
+    """Write the normals at elements `flat` to their addresses; v is room for them."""
+    normals_at(k0, k1, flat, p, v)
     for j in range(v.size):
         near = pointer(to[j])
         if dtype == 0:
@@ -92,6 +95,9 @@ def scatter(v, to, dtype, adding, scale):
         else:
             half = carray(near, (1,), U16)
             half[0] = round_bf16(widen_bf16(half[0]) + F32(scale) * F32(v[j]) if adding else F32(v[j]))
+
+
+# ---- d) walk
 
 
 @compiled
@@ -139,11 +145,9 @@ def sparse_write(k0, k1, p, dtype, v, axes, keep, first, last, lo, count, addres
                 flat[held], to[held] = at, where
                 held += 1
                 if held == AT_ONCE:
-                    normals_at(k0, k1, flat, p, v)
-                    scatter(v, to, dtype, adding, scale)
+                    flush(k0, k1, p, flat, to, v, dtype, adding, scale)
                     held = 0
-    normals_at(k0, k1, flat[:held], p, v[:held])
-    scatter(v[:held], to[:held], dtype, adding, scale)
+    flush(k0, k1, p, flat[:held], to[:held], v[:held], dtype, adding, scale)
 
 
 @compiled
@@ -163,7 +167,7 @@ def sparse_rows(k0, k1, p, inputs, keep, first, last, unit_step, input_step, pla
         done += keep
 
 
-# ---- d) Sparse
+# ---- e) Sparse
 
 
 class Sparse(numpy_sparse.Sparse):

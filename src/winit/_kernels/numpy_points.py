@@ -3,10 +3,10 @@
 One function stands for both types: uint32 or float32 in is float32 out, and uint64 (53-bit integers) or float64 in is
 float64 out. A NumPy operation for each rounding; only the coefficients are shared with the compiled kernels.
 
--2 ln u   neg2log_parts, of a mantissa and an exponent; neg2log_word and neg2log_k53, of an integer
-normal    sincos, normal_of_square, normal_pair: Box-Muller
-uniform   uniform
-truncated root, quantile_of_root: the z of a tail; truncated_root, truncated_of_root, truncated
+uniform     uniform
+-2 ln u     neg2log_parts, of a mantissa and an exponent; neg2log_word and neg2log_k53, of an integer
+normal      sincos, normal_of_square, normal_pair: Box-Muller
+truncated   root, quantile_of_root: the z of a tail; truncated_root, truncated_of_root, truncated
 """
 
 from __future__ import annotations
@@ -58,6 +58,12 @@ def even_odd(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
 def k53(first_word: np.ndarray, second_word: np.ndarray) -> np.ndarray:
     """The 53-bit integer of two words: the top bits of both, the second one's above."""
     return (second_word.astype(U64) << U64(32) | first_word.astype(U64)) >> U64(11)
+
+
+def uniform(n: np.ndarray, low: Any, span: Any, cap: Any) -> np.ndarray:
+    """Low + span u for the u in [0, 1) of a word's top 24 bits or of a 53-bit integer, and no more than cap."""
+    u = (n >> U32(8)).astype(F32) * F32(2.0**-24) if n.dtype == U32 else n.astype(F64) * F64(2.0**-53)
+    return np.minimum(low + span * u, cap)
 
 
 def neg2log_parts(f: np.ndarray, e: np.ndarray) -> np.ndarray:
@@ -112,12 +118,6 @@ def normal_of_square(square: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.
 def normal_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Box-Muller of two integers: words, or of 53 bits."""
     return normal_of_square(neg2log_word(a) if a.dtype == U32 else neg2log_k53(a), b)
-
-
-def uniform(n: np.ndarray, low: Any, span: Any, cap: Any) -> np.ndarray:
-    """Low + span u for the u in [0, 1) of a word's top 24 bits or of a 53-bit integer, and no more than cap."""
-    u = (n >> U32(8)).astype(F32) * F32(2.0**-24) if n.dtype == U32 else n.astype(F64) * F64(2.0**-53)
-    return np.minimum(low + span * u, cap)
 
 
 def root(t: np.ndarray) -> np.ndarray:
