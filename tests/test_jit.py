@@ -21,7 +21,7 @@ from scipy import stats
 
 import winit
 from winit import jit
-from winit._kernels import numba_engine as kernels
+from winit._kernels import numba_sampling as kernels
 
 NAMED = {"seed": 2**64 - 1, "name": "jit.weight"}
 KEY = jit.key(**NAMED)
@@ -598,11 +598,11 @@ def test_rounding_to_half_types_is_vectors():
 
 SCRIPT = """
 import winit
-from winit._kernels import numba_engine as jit
+from winit._kernels import numba_sampling as kernels
 with winit.use_engine("numba"):
     for dtype in ("float32", "float64"):
         winit.draw(winit.normal(), 5, seed=0, dtype=dtype)
-print(sum(jit.fill.stats.cache_hits.values()), sum(jit.fill.stats.cache_misses.values()))
+print(sum(kernels.fill.stats.cache_hits.values()), sum(kernels.fill.stats.cache_misses.values()))
 """
 
 
@@ -619,7 +619,7 @@ def test_what_is_compiled_is_kept_on_disk(tmp_path):
     assert run_script(tmp_path, SCRIPT) == "1 0\n"
     assert sorted((tmp_path / "cache").rglob("*.nbc")) == files
     kept = {path.name.split("-")[0] for path in files}
-    assert {"numba_engine.normal_f32", "numba_engine.normal_f64", "numba_engine.fill"} <= kept
+    assert {f"numba_sampling.{name}" for name in ("normal_f32", "normal_f64", "fill")} <= kept
     assert not any("uniform" in name or "truncated" in name for name in kept)  # lazily, law by law
 
 
@@ -639,6 +639,6 @@ except ImportError as error:
 
 def test_without_a_place_to_keep_it(tmp_path):
     nowhere = "from numba.core.caching import CacheImpl\nCacheImpl._locator_classes = []\n"
-    script = textwrap.dedent(SCRIPT).replace("print", "print(len(jit.fill.overloads),") + ")"
+    script = textwrap.dedent(SCRIPT).replace("print", "print(len(kernels.fill.overloads),") + ")"
     assert run_script(tmp_path, nowhere + script).startswith("1 ")
     assert not (tmp_path / "cache").exists()

@@ -16,7 +16,7 @@ the global flat index by its entry in steps, from start on. run is pure: disjoin
 threads, and any engine on any instruction set writes the same bytes. Kernels check nothing that winit.fill has
 checked, and know no scheme.
 
-The dense pass, in an extension of its own for "cython" and in the engine's module for the others (dense_in_use):
+The dense pass, in an extension of its own for "cython" and in the engine's face for the others (dense_in_use):
 
     Sampled(isa, law, dtype, key, params, shape, transposed)          an operand: weights of a stream
     Gradient(isa, grad, activation, param, kept, sums, transposed)    an operand: grad * f'; add_up(i) sums rows 64 i on
@@ -29,6 +29,24 @@ The dense pass, in an extension of its own for "cython" and in the engine's modu
 
 An engine's products have the same bits for any threads, strides and instruction set; those of different engines agree
 within the bound of a dot product, and where `exact` to the bit.
+
+What is behind an engine's face is cut alike in all three, so that who has found a thing in one finds it in the others:
+
+    concept             C                       Numba                   NumPy
+    words               winit/philox.h          numba_words.py          numpy_words.py
+    words to values     winit/approx.h          numba_points.py         numpy_points.py
+    half types          winit/approx.h          numba_halves.py         numpy_halves.py
+    laws, fills         sample.h                numba_sampling.py       numpy_sampling.py
+    sparse              scattered.h, sparse.c   numba_sparse.py         numpy_sparse.py
+    activations         activations.h           numba_activations.py    activation_rows.py
+    exact product       gemm.h                  numba_gemm.py           numpy_gemm.py
+    dense pass          dense.h                 numba_dense.py          numpy_dense.py
+    Householder         householder.c           numba_householder.py    numpy_householder.py
+    the face            sample.pyx, dense.pyx   numba_engine.py         numpy_engine.py
+
+winit_NAME_f32 and winit_NAME_f64 of approx.h are NAME_f32 and NAME_f64 in Numba, and NAME in NumPy, where the type
+comes with the numbers; all in the order of approx.h. A law goes by its first word (truncated_normal: truncated) and its
+type, in NumPy by the word alone, in the order of LAWS. numba_compiler.py has how Numba compiles them.
 """
 
 from __future__ import annotations

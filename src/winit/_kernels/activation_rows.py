@@ -1,6 +1,6 @@
 """One row per activation, in NumPy and float64: the definitions that every engine's own are held against.
 
-The compiled kernels have theirs in activations.h, Numba's are in numba_engine.py. Rows stand in the order of
+The compiled kernels have theirs in activations.h, Numba's are in numba_activations.py. Rows stand in the order of
 winit_activation in dense_table.h; winit.activations has the gains and what users see.
 """
 

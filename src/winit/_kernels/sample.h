@@ -513,19 +513,6 @@ WINIT_INLINE void fill_64(winit_key key, uint64_t lo, uint64_t hi, char *dest, p
 #define FILL_64(law, layout)                                                                                           \
     WINIT_NOINLINE void work_##law##_f64(FILL_ARGUMENTS) { fill_64(FILL_VALUES, layout, law##_f64); }                  \
     KERNEL(law, f64)
-FILL_32(uniform, IN_ORDER, f32, 4)
-FILL_32(uniform, IN_ORDER, f16, 2)
-FILL_32(uniform, IN_ORDER, bf16, 2)
-FILL_64(uniform, IN_ORDER)
-FILL_32(normal, PLANES_32, f32, 4)
-FILL_32(normal, PLANES_32, f16, 2)
-FILL_32(normal, PLANES_32, bf16, 2)
-FILL_64(normal, PLANES_64)
-FILL_32(truncated, IN_ORDER, f32, 4)
-FILL_32(truncated, IN_ORDER, f16, 2)
-FILL_32(truncated, IN_ORDER, bf16, 2)
-FILL_64(truncated, IN_ORDER)
-
 WINIT_INLINE void constant_32(FILL_ARGUMENTS, emit32 emit, size_t size)
 {
     float v[PART];
@@ -564,6 +551,19 @@ WINIT_NOINLINE void work_constant_f64(FILL_ARGUMENTS)
 }
 
 KERNEL(constant, f64)
+
+FILL_32(uniform, IN_ORDER, f32, 4)
+FILL_32(uniform, IN_ORDER, f16, 2)
+FILL_32(uniform, IN_ORDER, bf16, 2)
+FILL_64(uniform, IN_ORDER)
+FILL_32(normal, PLANES_32, f32, 4)
+FILL_32(normal, PLANES_32, f16, 2)
+FILL_32(normal, PLANES_32, bf16, 2)
+FILL_64(normal, PLANES_64)
+FILL_32(truncated, IN_ORDER, f32, 4)
+FILL_32(truncated, IN_ORDER, f16, 2)
+FILL_32(truncated, IN_ORDER, bf16, 2)
+FILL_64(truncated, IN_ORDER)
 
 #include "scattered.h"
 

@@ -1,8 +1,8 @@
 /* Sparse connections: each output unit has exactly `keep` distinct inputs, uniformly chosen, with normal weights.
  *
  * a) picks    the inputs of a run of units, by Floyd's method: keep words of tag 1 for a unit, no rejection
- * b) walk     units of a box -> their inputs inside the box and inside a range of positions
- * c) write    normals at those elements, 256 at a time, to a destination with any strides
+ * b) write    normals at elements, 256 at a time, to a destination with any strides
+ * c) walk     units of a box -> their inputs inside the box and inside a range of positions: what is written
  *
  * Floyd (Bentley and Floyd 1987): for j = n - keep, ..., n - 1 take t uniform in [0, j]; pick t, or j if t is taken. Each
  * set of `keep` inputs is equally likely if t is uniform. t = floor(word (j + 1) / 2^32): the chance of each t is off by

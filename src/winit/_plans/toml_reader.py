@@ -155,9 +155,9 @@ class _Document:
         for rule in self.rules:
             self._check_met(rule, chosen)
         params = {}
-        for name, (pattern, own, names) in chosen.items():
+        for name, (pattern, own, known) in chosen.items():
             try:
-                params[name] = self._read_param(name, own, names)
+                params[name] = self._read_param(name, own, known)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{shown_name(pattern)}: {error}") from None
         return params

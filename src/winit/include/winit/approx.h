@@ -31,6 +31,12 @@ static inline double winit_float_f64(uint64_t u) { double x; memcpy(&x, &u, size
 
 /* ---- float32 ---------------------------------------------------------------------------------------------------- */
 
+static inline float winit_uniform_f32(uint32_t w, float low, float span, float cap)
+{
+    const float v = low + span * ((float)(int32_t)(w >> 8) * 0x1p-24f);
+    return v < cap ? v : cap;
+}
+
 /* -2 ln((1 + f) 2^-e) for f in [-1/2, 0] and e >= 0. Both terms are positive, so nothing cancels. 2 ln 2 as one float
  * is off by 3e-9 of itself, which does not show beside the rounding of the product. Long polynomials are summed as
  * their even and odd powers: two chains of half the latency, 10 to 20% of a whole fill. */
@@ -97,12 +103,6 @@ static inline void winit_normal_of_square_f32(float square, uint32_t b, float *z
 static inline void winit_normal_pair_f32(uint32_t a, uint32_t b, float *z0, float *z1)
 {
     winit_normal_of_square_f32(winit_neg2log_word_f32(a), b, z0, z1);
-}
-
-static inline float winit_uniform_f32(uint32_t w, float low, float span, float cap)
-{
-    const float v = low + span * ((float)(int32_t)(w >> 8) * 0x1p-24f);
-    return v < cap ? v : cap;
 }
 
 /* s = sqrt(-2 ln t), t in (0, 1/2] and at least 1e-40; `far` as below. */
@@ -185,6 +185,12 @@ static inline double winit_int53_f64(uint64_t k) /* 0 <= k < 2^53 */
     return high + winit_int52_f64(k & 0xFFFFFFFFu);
 }
 
+static inline double winit_uniform_f64(uint64_t k, double low, double span, double cap)
+{
+    const double v = low + span * (winit_int53_f64(k) * 0x1p-53);
+    return v < cap ? v : cap;
+}
+
 static inline double winit_neg2log_parts_f64(double f, double e)
 {
     const double f2 = f * f;
@@ -265,12 +271,6 @@ static inline void winit_normal_of_square_f64(double square, uint64_t b, double 
 static inline void winit_normal_pair_f64(uint64_t a, uint64_t b, double *z0, double *z1)
 {
     winit_normal_of_square_f64(winit_neg2log_k53_f64(a), b, z0, z1);
-}
-
-static inline double winit_uniform_f64(uint64_t k, double low, double span, double cap)
-{
-    const double v = low + span * (winit_int53_f64(k) * 0x1p-53);
-    return v < cap ? v : cap;
 }
 
 /* As winit_root_f32, t at least 1e-300. */

@@ -1,0 +1,65 @@
+"""Half types in Numba, as 16-bit words: the last part of winit/approx.h, in its order and under its names.
+
+The _finite forms are for values of laws, which stay inside the type's range; the others for sums with anything.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+from __future__ import annotations
+
+from winit._kernels.numba_compiler import F32, I32, U16, U32, bits_f32, float_f32, point
+
+__all__ = ["round_bf16", "round_f16", "round_finite_bf16", "round_finite_f16", "widen_bf16", "widen_f16"]
+
+HALF_F32, TWO_24 = F32(0.5), F32(2.0**-24)
+
+
+@point
+def round_finite_bf16(x):
+    """Round a finite float32 to a word of bfloat16, to nearest even."""
+    u = bits_f32(x)
+    return U16(U32(U32(u + U32(0x7FFF)) + (u >> U32(16) & U32(1))) >> U32(16))
+
+
+@point
+def round_bf16(x):
+    """Round any float32 to a word of bfloat16."""
+    u = bits_f32(x)
+    quiet = U16(u >> U32(16) | U32(0x40))
+    return quiet if U32(u & U32(0x7FFFFFFF)) > U32(0x7F800000) else round_finite_bf16(x)
+
+
+@point
+def widen_bf16(h):
+    """The float32 of a word of bfloat16."""
+    return float_f32(U32(U32(h) << U32(16)))
+
+
+@point
+def round_finite_f16(x):
+    """Round a float32 of float16's range to a word of it, to nearest even; by a sum where it is subnormal there."""
+    u = bits_f32(x)
+    sign, mag = u >> U32(16) & U32(0x8000), U32(u & U32(0x7FFFFFFF))
+    normal = U32((U32(U32(mag + U32(0x0FFF)) + (mag >> U32(13) & U32(1))) >> U32(13)) - U32(112 << 10))
+    subnormal = U32(bits_f32(float_f32(mag) + HALF_F32) - U32(0x3F000000))
+    return U16(sign | (subnormal if mag < U32(0x38800000) else normal))
+
+
+@point
+def round_f16(x):
+    """Round any float32 to a word of float16."""
+    u = bits_f32(x)
+    sign, mag = u >> U32(16) & U32(0x8000), U32(u & U32(0x7FFFFFFF))
+    h = round_finite_f16(x)
+    h = U16(sign | U32(0x7C00)) if mag >= U32(0x477FF000) else h
+    return U16(sign | U32(0x7E00) | (mag >> U32(13) & U32(0x3FF))) if mag > U32(0x7F800000) else h
+
+
+@point
+def widen_f16(h):
+    """The float32 of a word of float16."""
+    mag, sign = U32(h) & U32(0x7FFF), U32(U32(U32(h) & U32(0x8000)) << U32(16))
+    subnormal = bits_f32(F32(I32(mag)) * TWO_24)
+    normal = U32(U32(mag << U32(13)) + U32(112 << 23))
+    u = subnormal if mag < U32(0x0400) else normal
+    u = U32(U32(mag << U32(13)) | U32(0x7F800000)) if mag >= U32(0x7C00) else u
+    return float_f32(U32(sign | u))
