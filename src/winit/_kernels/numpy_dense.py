@@ -155,10 +155,14 @@ class Product:
     def _run(self) -> None:
         a, b = (m if isinstance(m, np.ndarray) else m.array() for m in (self.a, self.b))
         c, row = self.c, self.row
-        if self.exact:
+        if self.exact and row is None:
             self.chain(a, b, c, self.add)
             return
-        product = np.matmul(a, b)
+        if self.exact:
+            product = np.empty(c.shape, c.dtype)
+            self.chain(a, b, product, False)
+        else:
+            product = np.matmul(a, b)
         if row is None:
             c[...] = c + product if self.add else product
             return
