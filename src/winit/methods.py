@@ -28,7 +28,7 @@ from winit._core.scheme import Scheme, check_scheme
 from winit._core.shapes import check_shape
 from winit._plans.globs import check_patterns, matching
 from winit._plans.param import Param
-from winit._plans.plan import Plan
+from winit._plans.plan import Plan, check_plan
 from winit.schemes import (
     constant,
     depth_scaled,
@@ -68,14 +68,8 @@ Patterns = str | Iterable[str]
 
 def _matched(plan: Any, patterns: Patterns, what: str) -> list[str]:
     """Names of stored tensors that match, in the plan's order; each pattern matches one at least."""
-    if not isinstance(plan, Plan):
-        raise TypeError(f"plan must be a winit.Plan, not {type(plan).__name__}")
+    check_plan(plan)
     return matching(check_patterns(patterns, what), plan.stored, what)
-
-
-def _check_plan(plan: Any, what: str = "plan") -> None:
-    if not isinstance(plan, Plan):
-        raise TypeError(f"{what} must be a winit.Plan, not {type(plan).__name__}")
 
 
 def assign(plan: Plan, rules: Iterable[tuple[Patterns, Scheme | Callable[[str, Param], Scheme]]]) -> Plan:
@@ -96,7 +90,7 @@ def assign(plan: Plan, rules: Iterable[tuple[Patterns, Scheme | Callable[[str, P
     zeros()
 
     """
-    _check_plan(plan)
+    check_plan(plan)
     if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Iterable):
         raise TypeError(f"rules must be an iterable of (pattern, scheme), not {shown(rules)}")
     chosen: dict[str, Scheme] = {}
@@ -492,8 +486,8 @@ def mup(plan: Plan, base: Plan, *, match: Patterns = "*", zero_outputs: bool = F
     [0.1, 0.05, 0.025]
 
     """
-    _check_plan(plan)
-    _check_plan(base, "base")
+    check_plan(plan)
+    check_plan(base, "base")
     check_bool(zero_outputs, "zero_outputs")
 
     def carried(name: str, param: Param) -> Scheme:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ __all__ = [
     "check_not_negative",
     "check_number",
     "check_one_of",
+    "check_path",
     "check_positive",
     "check_text",
     "check_threads",
@@ -122,6 +124,18 @@ def check_one_of(value: Any, known: Iterable[str], what: str) -> str:
         *first, last = map(repr, known)
         choice = f"{first[0]} or {last}" if len(first) == 1 else f"one of {', '.join([*first, last])}"
         raise ValueError(f"{what} must be {choice}, not {shown(value)}")
+    return text
+
+
+def check_path(path: Any, what: str = "path") -> str:
+    """Return a path as text."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"{what} must be a str or os.PathLike, not {type(path).__name__}")
+    text = os.fspath(path)
+    if not text:
+        raise ValueError(f"{what} must not be empty")
+    if "\0" in text:
+        raise ValueError(f"{what} must not hold a null character: {shown(text)}")
     return text
 
 

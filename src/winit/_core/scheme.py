@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["Scheme", "check_scheme", "law_of"]
 
 
+class _Factory:
+    """The signature of a scheme's class as a factory: that of its __init__, whatever __new__ looks at."""
+
+    def __get__(self, scheme: Scheme | None, cls: type[Scheme]) -> Any:
+        if scheme is not None:
+            return None  # a scheme itself is called as winit.draw is
+        from inspect import Signature, signature
+
+        parameters = list(signature(cls.__init__).parameters.values())[1:]
+        return Signature(parameters)
+
+
 class Scheme(Record):
     """Base of all schemes: what people ask for, such as winit.he_normal().
 
@@ -30,6 +42,19 @@ class Scheme(Record):
 
     __slots__ = ()
     _small: ClassVar[bool] = True  # whether a cache may hold it
+
+    if not TYPE_CHECKING:  # which has the factory's parameters from __init__
+        __signature__ = _Factory()
+
+        def __new__(cls, *given: Any, **named: Any) -> Scheme:
+            if "seed" in named:
+                shape = shown(given[0], 40) if given else shown(named.get("shape", ()), 40)
+                call = f"{cls.__name__}(...)"
+                raise TypeError(
+                    f"{call} makes a scheme, which has no seed: winit.{call}({shape}, seed=...) or "
+                    f"winit.draw(winit.{call}, {shape}, seed=...) draws an array"
+                )
+            return object.__new__(cls)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         """Resolve to the law of a tensor of this global shape and layout."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from winit._core.checks import check_path
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -18,7 +20,7 @@ __all__ = ["appearing", "check_room", "destination", "write_at"]
 
 def destination(path: str | os.PathLike[str], overwrite: bool) -> Path:
     """Return the file that a path names for writing, or raise OSError: see write."""
-    target = Path(path)
+    target = Path(check_path(path))
     if not hasattr(os, "pwrite"):
         raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", str(target))
     if overwrite and target.is_symlink():

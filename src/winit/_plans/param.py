@@ -35,6 +35,14 @@ def _check_dtype(dtype: Any) -> str:
     return name
 
 
+def _is_dtype(value: Any) -> bool:
+    try:
+        dtype_name(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 @dataclass(frozen=True, repr=False)
 class Param:
     """Describe one tensor of a plan.
@@ -82,9 +90,7 @@ class Param:
         tied: str | None = None,
     ) -> None:
         if scheme is not None and not isinstance(scheme, Scheme):
-            try:
-                dtype_name(scheme)
-            except (TypeError, ValueError):
+            if not _is_dtype(scheme):
                 check_scheme(scheme)
             raise TypeError(
                 f"scheme must be a winit scheme such as winit.he_normal(), not {shown(scheme)}; "

@@ -24,7 +24,7 @@ from winit._plans.param import Param, Rule, check_rule, shown_name
 if TYPE_CHECKING:
     from winit._plans.parameter_table import Value
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "check_plan"]
 
 
 def _check_name(name: object) -> str:
@@ -453,6 +453,12 @@ class Plan(Mapping[str, Param]):
         from winit._plans.toml_writer import plan_text
 
         return plan_text(self)
+
+
+def check_plan(plan: Any, what: str = "plan") -> None:
+    """Raise unless a caller's plan is one."""
+    if not isinstance(plan, Plan):
+        raise TypeError(f"{what} must be a winit.Plan, not {type(plan).__name__}")
 
 
 def _with(param: Param, **changes: Any) -> Param:

@@ -20,7 +20,7 @@ from winit._files.collecting import collect
 from winit._files.entries import Entry, PathLike, file_stamp, opened
 from winit._files.reader import BLOCK, reader_of
 from winit._files.storing import Progress, Span, store
-from winit._plans.plan import Plan
+from winit._plans.plan import Plan, check_plan
 from winit._trained.fits import Loaded, LoadedSpan, fitted
 from winit._trained.name_rules import check_fits, check_names, listed, pattern_of, source_name
 from winit.checkpoint.spans import spans_of
@@ -238,8 +238,7 @@ def pretrained(
     (True, True)
 
     """
-    if not isinstance(plan, Plan):
-        raise TypeError(f"plan must be a winit.Plan, not {type(plan).__name__}")
+    check_plan(plan)
     for flag, what in ((strict, "strict"), (cast, "cast")):
         if not isinstance(flag, bool):
             raise TypeError(f"{what} must be True or False, not {flag!r}")

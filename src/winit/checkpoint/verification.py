@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from winit._core.checks import check_threads
+from winit._core.checks import check_path, check_threads
 from winit._core.keys import STREAM_VERSION, stream_key
 from winit._core.threads import run_tasks
 from winit._files.reader import read_at
 from winit._files.safetensors_header import CODES, read_header
 from winit._files.storing import Counter, Progress, writing_threads
 from winit._files.storing import buffers as make_buffers
-from winit._plans.plan import Plan
+from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.spans import DrawnSpan, spans_of
 
 __all__ = ["Verification", "verify"]
@@ -72,6 +72,8 @@ def verify(
     """
     threads = check_threads(threads)
     stream_key(seed)
+    path = check_path(path)
+    check_plan(plan)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         entries, metadata, start = read_header(descriptor, os.fspath(path))

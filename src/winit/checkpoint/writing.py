@@ -9,7 +9,7 @@ from winit._core.keys import STREAM_VERSION, stream_key
 from winit._files.appearing import destination
 from winit._files.safetensors_header import lay_out
 from winit._files.storing import Progress, store
-from winit._plans.plan import Plan
+from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.spans import spans_of
 
 __all__ = ["header", "write"]
@@ -76,6 +76,7 @@ def write(
     """
     threads = check_threads(threads)
     stream_key(seed)
+    check_plan(plan)
     target = destination(path, overwrite)
     head, places = header(plan, seed)
     store(target, head, list(spans_of(plan, seed, places, threads)), plan.nbytes, overwrite, threads, progress)

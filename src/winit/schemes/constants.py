@@ -161,4 +161,7 @@ def _exact_array(values: Any) -> np.ndarray:
             return items.astype(np.float64)
         except OverflowError:
             raise ValueError("values must be finite") from None
-    return np.array(values)
+    try:
+        return np.array(values)
+    except ValueError:
+        raise ValueError("values must form a regular array") from None
