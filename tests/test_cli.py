@@ -501,7 +501,7 @@ ERRORS = {
         r"unrecognized arguments: --over ",
     ),
     "abbreviated version": (["--vers"], r"unrecognized arguments: --vers "),
-    "dtype misspelt": (["show", "{spec}", "--dtype", "bfloat"], r"not 'bfloat'; did you mean 'bfloat16'"),
+    "dtype misspelt": (["show", "{spec}", "--dtype", "bfloat"], r"not 'bfloat' \(did you mean 'bfloat16'"),
     "dtype empty": (["show", "{spec}", "--dtype", ""], r"dtype must be"),
     "set of 5000 digits": (["show", "{spec}", "--set", "n=" + "1" * 5000], r"--set n: '1+'\.\.\. is not a value"),
     "set nested too deeply": (["show", "{spec}", "--set", "n=" + "[" * 50_000], r"--set n: '\[+'\.\.\. is not a value"),

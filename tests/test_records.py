@@ -259,9 +259,9 @@ def test_show_prints_all_records(tmp_path, capsys):
     path.write_text(every_record("float32").to_toml())
     assert cli.main(["show", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(CASES) + 2
+    assert len(lines) == len(CASES) + 3
     for case, line in zip(CASES, lines[1:], strict=False):
-        assert line.startswith(case.name) and repr(case.scheme) in line
+        assert line.startswith(case.name) and repr(case.scheme)[:60] in line  # long ones are cut
         assert f"{case.moments().std:.6g}" in line.split()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from inspect import Parameter, Signature
 
@@ -106,7 +106,7 @@ def load(name: str, /, **sizes: Value) -> Plan:
         raise type(error)(f"{name}: {error}") from None
 
 
-@cache
+@lru_cache(maxsize=64)
 def _recipe(name: str) -> Callable[..., Plan]:
     def recipe(**sizes: Value) -> Plan:
         return load(name, **sizes)

@@ -100,9 +100,12 @@ class _Parts(WholeScheme):
 
 
 class Entries(NamedTuple):
-    """What of a box is not 0: index arrays, one for each axis, and the values there, one for all or one each."""
+    """What of a box is not 0: index arrays, one for each axis, and the values there, one for all or one each.
 
-    where: tuple[Any, ...]
+    where is None for all of the box, of whose shape, or broadcast to it, the values are.
+    """
+
+    where: tuple[Any, ...] | None
     values: Any
 
 
@@ -134,6 +137,9 @@ class FormulaScheme(WholeScheme):
     ) -> None:
         """Store a box of the tensor in a part of a destination."""
         where, values = self.entries(box, shape, layout)
+        if where is None:
+            store(to, out, ..., np.broadcast_to(np.asarray(values, stream.dtype), out.shape))
+            return
         if to.scale is None:
             out[...] = 0
         places = tuple(index - part.start for index, part in zip(where, box, strict=True))
@@ -147,9 +153,8 @@ class FormulaScheme(WholeScheme):
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
         where, values = self.entries(tuple(slice(0, size) for size in shape), shape, layout)
-        found = np.broadcast_to(
-            np.asarray(values, np.float64), np.broadcast_shapes(*(np.shape(axis) for axis in where))
-        )
+        places = shape if where is None else np.broadcast_shapes(*(np.shape(axis) for axis in where))
+        found = np.broadcast_to(np.asarray(values, np.float64), places)
         size, flat = math.prod(shape), found.ravel()
         if size == 0:
             return Moments(0.0, 0.0, 0.0, 0.0)

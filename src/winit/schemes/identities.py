@@ -132,9 +132,13 @@ class hadamard(FormulaScheme):
         outs, ins = (np.arange(box[axis].start, box[axis].stop) for axis in kernel)
         if out <= in_:
             return Entries(_centre(box, shape, kernel, outs, outs), 1.0)
-        i, j = np.repeat(outs, len(ins)), np.tile(ins, len(outs))
-        where = _centre(box, shape, kernel, i, j)
-        ones = where[kernel.out] & where[kernel.in_]
+        where = None
+        ones: np.ndarray
+        if len(shape) == 2:
+            ones = outs[:, None] & ins if kernel.out == 0 else ins[:, None] & outs
+        else:
+            where = _centre(box, shape, kernel, np.repeat(outs, len(ins)), np.tile(ins, len(outs)))
+            ones = where[kernel.out] & where[kernel.in_]
         for half in (32, 16, 8, 4, 2, 1):
             ones ^= ones >> half
         return Entries(where, (1.0 - 2.0 * (ones & 1)) / math.sqrt(1 << (out - 1).bit_length()))

@@ -48,13 +48,11 @@ class mamba_a_log(FormulaScheme):
     def entries(self, box: tuple[slice, ...], shape: tuple[int, ...], layout: Layout) -> Entries:
         if not shape:
             raise ValueError("mamba_a_log needs an axis to count along, not a scalar")
-        return Entries(
-            tuple(np.ogrid[box]), log_array(np.arange(box[-1].start + 1, box[-1].stop + 1, dtype=np.float64))
-        )
+        return Entries(None, log_array(np.arange(box[-1].start + 1, box[-1].stop + 1, dtype=np.float64)))
 
 
 class mamba_dt_bias(FormulaScheme):
-    """Draw the bias whose softplus is a step size dt, log-uniform on [low, high]: b = dt + log_array(1 - e^-dt).
+    """Draw the bias whose softplus is a step size dt, log-uniform on [low, high]: b = dt + log(1 - e^-dt).
 
     Parameters
     ----------
