@@ -10,11 +10,11 @@ The contract. An engine is a module that offers
     words(isa, key, tag, lo, dest)                            the raw stream, from word lo on
     instruction_sets()    of "cython" alone: the builds that can run here, widest last; the others have one, "baseline"
 
-law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers (winit.laws),
-already rounded to its arithmetic type; dest is a writable buffer (half types as uint16), each axis of which advances
-the global flat index by its entry in steps, from start on. run is pure: disjoint ranges may run in any order, in any
-threads, and any engine on any instruction set writes the same bytes. Kernels check nothing that winit.fill has
-checked, and know no scheme.
+law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers, which
+winit._core.laws has rounded to its arithmetic type; dest is a writable buffer (half types as uint16), each axis of
+which advances the global flat index by its entry in steps, from start on. run is pure: disjoint ranges may run in any
+order, in any threads, and any engine on any instruction set writes the same bytes. Kernels check nothing that the door
+has checked, and know no scheme.
 
 The dense pass, in an extension of its own for "cython" and in the engine's face for the others (dense_in_use):
 

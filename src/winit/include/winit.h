@@ -219,7 +219,7 @@ static inline void winit_block_truncated64(winit_key key, uint64_t block, winit_
         }                                                                                                              \
     }
 
-/* The largest number below high: the law's numbers as winit.laws.Uniform makes them. */
+/* The largest number below high: the law's numbers as winit._core.laws.Uniform makes them. */
 static inline float winit_next_below_f32(float high)
 {
     const uint32_t u = winit_bits_f32(high);
