@@ -19,7 +19,7 @@ from winit._core.drawing import add, words
 from winit._core.dtypes import dtype_name, empty, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.shapes import check_shape
-from winit._kernels.numpy_engine import round_bf16, widen_bf16
+from winit._kernels.numpy_halves import round_bf16, widen_bf16
 from winit.activations import Activation, identity, relu
 from winit.activations import activation as as_activation
 from winit.schemes.plain import normal

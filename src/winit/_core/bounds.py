@@ -70,7 +70,7 @@ def store(to: Destination, out: np.ndarray, where: Any, values: Any) -> None:
     """
     scale = to.scale
     if to.dtype == "bfloat16":
-        from winit._kernels.numpy_engine import round_bf16, widen_bf16
+        from winit._kernels.numpy_halves import round_bf16, widen_bf16
 
         words = out.view(np.uint16)
         values = np.asarray(values, np.float32)

@@ -184,7 +184,7 @@ def below(dtype: str, x: float) -> float:
 
 def widen(block: np.ndarray, dtype: str) -> np.ndarray:
     """Give elements as numbers: those of bfloat16, held as words, in float32."""
-    from winit._kernels.numpy_engine import widen_bf16
+    from winit._kernels.numpy_halves import widen_bf16
 
     return widen_bf16(block) if dtype == "bfloat16" else block
 
@@ -206,7 +206,7 @@ def convert(block: np.ndarray, source: str, dtype: str, what: str) -> np.ndarray
 
     ValueError, which begins with `what`, for a finite value beyond the range of the new dtype.
     """
-    from winit._kernels.numpy_engine import round_bf16
+    from winit._kernels.numpy_halves import round_bf16
 
     if source == dtype:
         return block
