@@ -294,7 +294,7 @@ def test_torch_refused():
             ValueError, match=r"Can't export tensors that require gradient.*pass out.detach\(\)"
         ) as info:
             function(parameter, NORMAL, seed=0)
-        assert isinstance(info.value.__cause__, BufferError)
+        assert info.value.__cause__ is None
     assert (parameter == 7).all()
     winit.fill(parameter.detach(), NORMAL, seed=0)
     assert words(parameter.detach()) == bits(winit.draw(NORMAL, 6, seed=0))

@@ -163,8 +163,10 @@ def test_depth_scaled_residuals():
     assert methods.depth_scaled_residuals(plan, "x*")["x.2.w"].scheme.layer == 2
     with pytest.raises(ValueError, match=r"^block7_out: no layer number, which "):
         methods.depth_scaled_residuals(plan, "*")
-    for number in ("(", 3, None):
-        with pytest.raises(ValueError, match="^number must be a regular expression, not "):
+    with pytest.raises(ValueError, match="^number must be a regular expression, not "):
+        methods.depth_scaled_residuals(plan, "*", number="(")
+    for number in (3, None):
+        with pytest.raises(TypeError, match="^number must be a str, not "):
             methods.depth_scaled_residuals(plan, "*", number=number)
     with pytest.raises(ValueError, match="^number must have a group, the layer's number, and .* has none$"):
         methods.depth_scaled_residuals(plan, "*", number=r"\d+")

@@ -186,7 +186,7 @@ def test_what_is_given_is_not_changed():
         ({"share": {"a.weight": 0}}, ValueError, "a.weight: axis 0 is in copy and in share"),
         ({"share": {"count": 0}}, TypeError, "count: what is shared must be float32, .*, not int64"),
         ({"choice": "best"}, ValueError, "choice must be 'random' or 'cyclic', not 'best'"),
-        ({"noise": -1.0}, ValueError, "noise must be at least 0, not -1.0"),
+        ({"noise": -1.0}, ValueError, "noise must not be negative, not -1.0"),
         ({"noise": "1"}, TypeError, "noise"),
         ({"seed": -1}, ValueError, "seed must be in"),
         ({"name": 3}, TypeError, "name must be a str, not int"),

@@ -92,6 +92,19 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     return z, np.concatenate([weights, weights]) * 6.5 * density(z)
 
 
+def _numbers(z: Any) -> np.ndarray:
+    """A caller's numbers in float64."""
+    try:
+        array = np.asarray(z)
+        if array.dtype.kind in "biufVO" and not isinstance(z, (bytes, memoryview)) and array.dtype.fields is None:
+            return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError("z must be within the range of float64") from None
+    except Exception:  # what a caller's own __array__ and __float__ raise
+        raise TypeError(f"z must be a number or an array of numbers, not {shown(z)}") from None
+    raise TypeError(f"z must be a number or an array of numbers, not {shown(z)}")
+
+
 class Activation(Record):
     """An activation function: frozen, comparable, picklable, with a repr that evaluates back.
 
@@ -181,7 +194,7 @@ class Activation(Record):
 
     def _over(self, function: Callable[[Any, float], Any], z: Any) -> np.ndarray:
         with np.errstate(all="ignore"):  # both sides of a selection are computed, and one may be out of its range
-            return np.asarray(function(np.asarray(z, np.float64), self.number), np.float64)
+            return np.asarray(function(_numbers(z), self.number), np.float64)
 
     def second_moment(self, variance: float) -> float:
         """Return E f(z)^2 for z ~ N(0, variance): the mean-field map of variance.

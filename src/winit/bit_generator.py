@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, NoReturn
 
 import numpy as np
 
+from winit._core.checks import check_integer, shown, shown_integer
 from winit._core.keys import stream_key
 
 try:
@@ -79,11 +80,11 @@ class BitGenerator(np.random.BitGenerator):
         place = state.get("state")
         named = isinstance(place, Mapping) and set(place) == {"seed", "name", "position"}
         if state.get("bit_generator") != type(self).__name__ or not named:
-            raise ValueError(f"state must be that of a {type(self).__name__}, not {dict(state)!r}")
+            raise ValueError(f"state must be that of a {type(self).__name__}, not {shown(dict(state))}")
         assert isinstance(place, Mapping)
-        position = _integer(place["position"], "position")
+        position = check_integer(place["position"], "position", None, None)
         if not 0 <= position < 1 << 64:
-            raise ValueError(f"position must be in [0, 2^64), not {position}")
+            raise ValueError(f"position must be in [0, 2^64), not {shown_integer(position)}")
         key = stream_key(place["seed"], place["name"])
         with self.lock:
             self._key, self._seed, self._name = key, int(place["seed"]), place["name"]
@@ -106,7 +107,7 @@ class BitGenerator(np.random.BitGenerator):
         True
 
         """
-        delta = _integer(delta, "delta")
+        delta = check_integer(delta, "delta", None, None)
         with self.lock:
             self._words.move(self._key, (self._words.position + 2 * delta) % (1 << 64))
         return self
@@ -125,12 +126,6 @@ class BitGenerator(np.random.BitGenerator):
 
     def __repr__(self) -> str:
         return f"winit.BitGenerator({self._seed}, {self._name!r})"
-
-
-def _integer(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    return value.__index__()
 
 
 def __dir__() -> list[str]:

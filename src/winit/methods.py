@@ -19,6 +19,7 @@ from winit._core.checks import (
     check_number,
     check_one_of,
     check_text,
+    items_of,
     shown,
 )
 from winit._core.dtypes import FLOATS
@@ -91,10 +92,11 @@ def assign(plan: Plan, rules: Iterable[tuple[Patterns, Scheme | Callable[[str, P
 
     """
     check_plan(plan)
-    if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Iterable):
+    items = None if isinstance(rules, (str, bytes, Mapping)) else items_of(rules)
+    if items is None:
         raise TypeError(f"rules must be an iterable of (pattern, scheme), not {shown(rules)}")
     chosen: dict[str, Scheme] = {}
-    for rule in rules:
+    for rule in items:
         if not isinstance(rule, (tuple, list)) or len(rule) != 2:
             raise TypeError(f"a rule must be (pattern or patterns, scheme), not {shown(rule)}")
         patterns, scheme = rule
@@ -194,11 +196,11 @@ def depth_scaled_residuals(
 
     """
     try:
-        pattern = re.compile(number)
-    except (re.error, TypeError) as error:
-        raise ValueError(f"number must be a regular expression, not {number!r} ({error})") from None
+        pattern = re.compile(check_text(number, "number"))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"number must be a regular expression, not {shown(number)} ({shown(str(error))})") from None
     if pattern.groups < 1:
-        raise ValueError(f"number must have a group, the layer's number, and {number!r} has none")
+        raise ValueError(f"number must have a group, the layer's number, and {shown(number)} has none")
     return assign(plan, [(outputs, lambda name, _: depth_scaled(_layer(name, pattern), std, cut))])
 
 
@@ -241,8 +243,8 @@ def fixup(plan: Plan, inner: Patterns, last: Patterns, head: Patterns = (), *, b
     [0.25, 0.0, 0.0]
 
     """
-    blocks = check_integer(blocks, "blocks")
-    if check_integer(depth, "depth") < 2:
+    blocks, depth = check_integer(blocks, "blocks"), check_integer(depth, "depth")
+    if depth < 2:
         raise ValueError(f"depth must be at least 2, not {depth}: a branch's last layer is 0")
     factor = blocks ** (-1 / (2 * depth - 2))
     return assign(
@@ -393,19 +395,19 @@ def biases(plan: Plan, rule: str | float = "zeros", *, match: Patterns = "*.bias
     if isinstance(rule, str) and rule not in ("zeros", "torch"):
         raise ValueError(f"rule must be 'zeros', 'torch' or a number, not {shown(rule)}")
     check_text(weight, "weight")
+    if not isinstance(rule, str):
+        return assign(plan, [(match, constant(check_number(rule, "rule")))])
     if rule == "zeros":
         return assign(plan, [(match, zeros())])
-    if rule != "torch":
-        return assign(plan, [(match, constant(check_number(rule, "rule")))])
 
     def like_torch(name: str, _: Param) -> Scheme:
         other = ".".join([*name.split(".")[:-1], weight])
         if other not in plan or other == name:
-            raise ValueError(f"{name}: its weight {other!r} is not in the plan")
+            raise ValueError(f"{name}: its weight {shown(other)} is not in the plan")
         try:
             fan_in = _torch_fan_in(plan[other])
         except ValueError as error:
-            raise ValueError(f"{name}: its weight {other!r} has no fans: {error}") from None
+            raise ValueError(f"{name}: its weight {shown(other)} has no fans: {error}") from None
         bound = 1 / math.sqrt(max(fan_in, 1))
         return uniform(-bound, bound)
 
@@ -518,6 +520,16 @@ def mup(plan: Plan, base: Plan, *, match: Patterns = "*", zero_outputs: bool = F
     return assign(plan, [(match, carried)])
 
 
+def _power(share: float, power: float, name: str) -> float:
+    try:
+        weight = share**power
+    except OverflowError:
+        weight = math.inf
+    if not 0 < weight < math.inf:
+        raise ValueError(f"{name}: power must leave its density within the range of float64, not {power!r}")
+    return weight
+
+
 def sparse_connectivity(
     plan: Plan,
     density: float,
@@ -574,7 +586,8 @@ def sparse_connectivity(
         spatial = [size for axis, size in enumerate(param.shape) if axis not in ins | outs | batches]
         sides = [math.prod(param.shape[axis] for axis in axes) for axes in (ins, outs)]
         sides += spatial if connectivity == "erk" else []
-        raw[name] = 1.0 if connectivity == "uniform" else (sum(sides) / max(math.prod(sides), 1)) ** power
+        share = sum(sides) / max(math.prod(sides), 1)
+        raw[name] = 1.0 if connectivity == "uniform" else _power(share, power, name)
     dense: set[str] = set()
     while True:
         rest = [name for name in names if name not in dense]

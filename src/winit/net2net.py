@@ -6,17 +6,16 @@ arXiv:1511.05641.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 
 from winit import _kernels
-from winit._core.checks import check_number
+from winit._core.checks import check_integer, check_not_negative, check_one_of, check_text, nearest, shown
 from winit._core.drawing import add, words
-from winit._core.dtypes import dtype_name, empty, numpy_dtype
+from winit._core.dtypes import FLOATS, empty, float_name, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.shapes import check_shape
 from winit._kernels.numpy_halves import round_bf16, widen_bf16
@@ -27,7 +26,6 @@ from winit.schemes.plain import normal
 __all__ = ["deepen", "widen"]
 
 CHOICES = ("random", "cyclic")
-FLOATS = ("float32", "float64", "float16", "bfloat16")
 POSITIONS = 1  # the stream's tag for choices, which no values are drawn from
 
 
@@ -93,7 +91,7 @@ def widen(
     """
     if not isinstance(arrays, Mapping) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise TypeError("arrays must be a mapping from names to NumPy arrays")
-    units = _integer(units, "units")
+    units = check_integer(units, "units", None)
     copied = [(key, *_axis(arrays, key, value, "copy")) for key, value in _mapping(copy, "copy")]
     shared = [(key, *_axis(arrays, key, value, "share")) for key, value in _mapping(share, "share")]
     if not copied:
@@ -113,11 +111,8 @@ def widen(
             raise TypeError(f"{key}: what is shared must be {', '.join(FLOATS)}, not {arrays[key].dtype}")
     if not 1 <= old <= units:
         raise ValueError(f"units must be at least the {old} there are (and those 1), not {units}")
-    if choice not in CHOICES:
-        raise ValueError(f"choice must be {' or '.join(map(repr, CHOICES))}, not {choice!r}")
-    noise = check_number(noise, "noise")
-    if noise < 0:
-        raise ValueError(f"noise must be at least 0, not {noise!r}")
+    check_one_of(choice, CHOICES, "choice")
+    noise = check_not_negative(noise, "noise")
     noisy = [
         (key, axis) for key, axis, _ in copied if noise and arrays[key].ndim > 1 and arrays[key].dtype.name in FLOATS
     ]
@@ -145,26 +140,20 @@ def widen(
 
 def _mapping(given: Any, what: str) -> Any:
     if not isinstance(given, Mapping):
-        raise TypeError(f"{what} must be a mapping from names to axes, not {given!r}")
+        raise TypeError(f"{what} must be a mapping from names to axes, not {shown(given)}")
+    for key in given:
+        check_text(key, f"{what}: a name")
     return given.items()
-
-
-def _integer(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    return operator.index(value)
 
 
 def _axis(arrays: Mapping[str, np.ndarray], key: str, value: Any, what: str) -> tuple[int, int]:
     """Check a name and an axis, or (axis, elements a unit); returns both."""
     if key not in arrays:
-        raise ValueError(f"{what} names {key!r}, which is not among the arrays")
+        raise ValueError(f"{what} names {shown(key)}, which is not among the arrays{nearest(key, arrays)}")
     each = 1
     if what == "share" and isinstance(value, Sequence) and len(value) == 2:
-        value, each = value[0], _integer(value[1], f"{key}: elements of a unit")
-        if each < 1:
-            raise ValueError(f"{key}: elements of a unit must be at least 1, not {each}")
-    axis, ndim = _integer(value, f"{key}: axis"), arrays[key].ndim
+        value, each = value[0], check_integer(value[1], f"{key}: elements of a unit")
+    axis, ndim = check_integer(value, f"{key}: axis", None), arrays[key].ndim
     if not -ndim <= axis < ndim:
         raise ValueError(f"{key}: has {ndim} axes, no axis {axis}")
     return axis % ndim, each
@@ -225,14 +214,11 @@ def deepen(
         raise TypeError(f"arrays must be a mapping from names to arrays, not {type(arrays).__name__}")
     for key, what in ((weight, "weight"), (bias, "bias")):
         if not isinstance(key, str) and not (key is None and what == "bias"):
-            raise TypeError(f"{what} must be a name, not {key!r}")
+            raise TypeError(f"{what} must be a name, not {shown(key)}")
         if key in arrays or (key == weight and what == "bias"):
-            raise ValueError(f"{what}: there is an array {key!r} already")
-    if layout not in ("oi", "io"):
-        raise ValueError(f"layout must be 'oi' or 'io', not {layout!r}")
-    kind = dtype_name(dtype)
-    if kind not in FLOATS:
-        raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {kind!r}")
+            raise ValueError(f"{what}: there is an array {shown(key)} already")
+    check_one_of(layout, ("oi", "io"), "layout")
+    kind = float_name(dtype)
     f = as_activation(activation)
     if f not in (relu(), identity()):
         raise ValueError(f"activation must be relu or identity, which f(f(x)) = f(x) holds for, not {f.name!r}")

@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "check_bool",
+    "check_callable",
     "check_integer",
     "check_not_negative",
     "check_number",
@@ -18,19 +19,28 @@ __all__ = [
     "check_positive",
     "check_text",
     "check_threads",
+    "integer_of",
+    "items_of",
     "nearest",
     "shown",
+    "shown_integer",
 ]
+
+MOST_INTEGER = 1 << 64  # beyond what anything here is counted by
 
 
 def shown(value: Any, most: int = 200) -> str:
-    """Return the repr of a value, cut where it is long: a message must stay readable whatever came."""
+    """Return the repr of a value, on one line and cut where it is long: a message must stay readable whatever came."""
+    if type(value) is int:
+        return shown_integer(value)
     try:
         text = repr(value)
     except RecursionError:
         raise
-    except Exception as error:
+    except Exception as error:  # a caller's own __repr__; Python's for integers of thousands of digits inside of others
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    if not text.isprintable():  # arrays are printed on several lines
+        text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return text if len(text) <= most else f"{text[: most - 30]}... ({len(text):,} characters)"
 
 
@@ -48,20 +58,21 @@ def check_number(value: Any, what: str) -> float:
         return value
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if (
-        isinstance(value, (bool, complex, str, bytes))
+        isinstance(value, (bool, complex, str, bytes, type))
         or not hasattr(value, "__float__")
-        or kind in ("b", "c")
+        or (isinstance(kind, str) and kind in "bcmMSU")  # NumPy makes numbers of text and dates
         or getattr(value, "ndim", 0) != 0
+        or hasattr(value, "mask")  # and of what is masked, with a warning
     ):
         raise TypeError(f"{what} must be a number, not {shown(value)}")
     try:
         number = float(value)
-    except TypeError:
-        raise TypeError(f"{what} must be a number, not {shown(value)}") from None
     except OverflowError:
         raise ValueError(f"{what} must be within the range of float64") from None
     except ValueError:
         raise ValueError(f"{what} must be a number, not {shown(value)}") from None
+    except Exception as error:  # a caller's own __float__ may raise anything
+        raise TypeError(f"{what} must be a number, not {shown(value)}{_whose(value, '__float__', error)}") from None
     if not math.isfinite(number):
         raise ValueError(f"{what} must be finite, not {number!r}")
     return number
@@ -83,18 +94,48 @@ def check_positive(value: Any, what: str) -> float:
     return number
 
 
-def check_integer(value: Any, what: str, least: int | None = 1) -> int:
-    """Return an integer that is at least `least`."""
+def _whose(value: Any, method: str, error: Exception) -> str:
+    """Say which of a caller's own methods raised what, unless it only said that it does not apply."""
+    return "" if isinstance(error, TypeError) else f", whose {method} raises {type(error).__name__}"
+
+
+def integer_of(value: Any) -> int | None:
+    """Return a value as a plain int; None for a bool, and for what is no integer."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool):
+        return None
+    try:
+        return int(operator.index(value))
+    except Exception:  # a caller's own __index__ may raise anything
+        return None
+
+
+def check_integer(value: Any, what: str, least: int | None = 1, most: int | None = MOST_INTEGER) -> int:
+    """Return an integer that is at least `least`, and at most `most` in size."""
     if isinstance(value, bool):
         raise TypeError(f"{what} must be an integer, not bool")
     try:
         number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}") from None
+    except Exception as error:  # a caller's own __index__ may raise anything
+        raise TypeError(
+            f"{what} must be an integer, not {type(value).__name__}{_whose(value, '__index__', error)}"
+        ) from None
     if least is not None and number < least:
         limit = "not be negative" if least == 0 else f"be at least {least}"
         raise ValueError(f"{what} must {limit}, not {shown_integer(number)}")
+    if most is not None and abs(number) > most:
+        raise ValueError(f"{what} must be at most 2^64, not {shown_integer(number)}")
     return number
+
+
+def items_of(value: Any) -> list[Any] | None:
+    """Return what an iterable holds; None for what is none, as arrays of no axes turn out only when they are asked."""
+    try:
+        items = iter(value)
+    except TypeError:
+        return None
+    return list(items)
 
 
 def shown_integer(number: int) -> str:
@@ -116,6 +157,12 @@ def check_text(value: Any, what: str) -> str:
     return value
 
 
+def check_callable(value: Any, what: str) -> None:
+    """Raise unless a value is None or can be called."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{what} must be a function or None, not {shown(value)}")
+
+
 def check_one_of(value: Any, known: Iterable[str], what: str) -> str:
     """Return one of the words that are known."""
     known = tuple(known)
@@ -129,13 +176,22 @@ def check_one_of(value: Any, known: Iterable[str], what: str) -> str:
 
 def check_path(path: Any, what: str = "path") -> str:
     """Return a path as text."""
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+    try:
+        text = os.fspath(path)
+    except Exception as error:  # a caller's own __fspath__ may raise anything
+        raise TypeError(
+            f"{what} must be a str or os.PathLike, not {type(path).__name__}{_whose(path, '__fspath__', error)}"
+        ) from None
+    if not isinstance(text, str):
         raise TypeError(f"{what} must be a str or os.PathLike, not {type(path).__name__}")
-    text = os.fspath(path)
     if not text:
         raise ValueError(f"{what} must not be empty")
     if "\0" in text:
         raise ValueError(f"{what} must not hold a null character: {shown(text)}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} {shown(text)} cannot be encoded in {error.encoding}: {error.reason}") from None
     return text
 
 

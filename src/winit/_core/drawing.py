@@ -247,7 +247,7 @@ def words(seed: int, name: str, lo: int, hi: int, tag: int = 0) -> np.ndarray:
 
     """
     key = stream_key(seed, name)
-    lo, hi, tag = (check_integer(value, what, None) for value, what in ((lo, "lo"), (hi, "hi"), (tag, "tag")))
+    lo, hi, tag = (check_integer(value, what, None, None) for value, what in ((lo, "lo"), (hi, "hi"), (tag, "tag")))
     if not 0 <= lo <= hi <= 1 << 64:
         raise ValueError(
             f"words must be a range with 0 <= lo <= hi <= 2^64, not [{shown_integer(lo)}, {shown_integer(hi)})"

@@ -117,6 +117,12 @@ def _check_device(device: int) -> None:
         raise ValueError(f"out must be in the CPU's memory, and is on a device of DLPack's type {int(device)}")
 
 
+def _said(error: Exception) -> str:
+    """What another library says of its object, on one short line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:170]}..."
+
+
 def _dlpack(out: Any) -> tuple[np.ndarray, str | None] | None:
     """None where the object exports a capsule without a version."""
     try:
@@ -128,7 +134,7 @@ def _dlpack(out: Any) -> tuple[np.ndarray, str | None] | None:
                 capsule = out.__dlpack__()
     except (BufferError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         hint = "; pass out.detach(), which is the same memory" if getattr(out, "requires_grad", False) is True else ""
-        raise ValueError(f"out does not export its memory by DLPack: {error}{hint}") from error
+        raise ValueError(f"out does not export its memory by DLPack: {_said(error)}{hint}") from None
     _check_device(device)
     if not _is_valid(capsule, _FRESH):
         return None
@@ -144,12 +150,12 @@ def _buffer(out: Any) -> np.ndarray | None:
     except TypeError:
         return None
     except (BufferError, ValueError) as error:
-        raise ValueError(f"out does not export its buffer: {error}") from error
+        raise ValueError(f"out does not export its buffer: {_said(error)}") from None
     with view:  # the array holds the buffer by itself
         try:
             return np.asarray(view)
         except (ValueError, RuntimeError) as error:
-            raise TypeError(f"out has elements that NumPy does not have: {error}") from error
+            raise TypeError(f"out has elements that NumPy does not have: {_said(error)}") from None
 
 
 def _interface(out: Any) -> np.ndarray | None:
@@ -161,7 +167,7 @@ def _interface(out: Any) -> np.ndarray | None:
         # Not np.asarray(out): NumPy would try other protocols, __array__ among them, that may give a copy.
         return np.asarray(SimpleNamespace(__array_interface__=interface, owner=out))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"out has an __array_interface__ that NumPy does not read: {error}") from error
+        raise ValueError(f"out has an __array_interface__ that NumPy does not read: {_said(error)}") from None
 
 
 def array_over(out: Any) -> tuple[np.ndarray, str | None]:

@@ -34,7 +34,7 @@ def stream_key(seed: int, name: str = "") -> tuple[int, int]:
 
     """
     if type(seed) is not int:
-        seed = check_integer(seed, "seed", None)
+        seed = check_integer(seed, "seed", None, None)
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be in [0, 2^64), not {shown_integer(seed)}")
     if not isinstance(name, str):

@@ -14,7 +14,7 @@ import numpy as np
 
 from winit import _kernels
 from winit._core.bounds import Bound, Destination, Nothing, Whole, bind_by_parts
-from winit._core.checks import check_number
+from winit._core.checks import check_number, check_one_of
 from winit._core.dtypes import FLOATS, HALVES, LARGEST, arithmetic, below, nearest_value
 from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
@@ -283,6 +283,7 @@ class TruncatedNormal(_KernelLaw):
         text = f"truncated_normal({self.mean!r}, {self.std!r}, {self.low!r}, {self.high!r})"
         if not low < high:
             raise ValueError(f"{text} is empty in {dtype}: its cuts round to {low!r} and {high!r}")
+        _check_range(text, max(abs(self.low), abs(self.high)), "float64" if double else "float32")
         # Φ of a cut further out is so near the smallest number of the type that the quantile would lose its digits.
         reach = 36 if double else 12
         if low > reach or high < -reach:
@@ -332,8 +333,7 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
     (-2.0, 2.0)
 
     """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+    check_one_of(dtype, ("float32", "float64"), "dtype")
     return TruncatedNormal(0.0, 1.0, check_number(low, "low"), check_number(high, "high")).params(dtype)[2:]
 
 

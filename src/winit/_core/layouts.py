@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any, SupportsIndex
+from typing import Any
 
-from winit._core.checks import check_integer, shown
+from winit._core.checks import check_integer, integer_of, items_of, shown
 from winit._core.records import Record
-from winit._core.shapes import Shape, check_shape
+from winit._core.shapes import MAX_NDIM, Shape, check_shape
 
 __all__ = ["Axes", "Layout", "check_layout", "fans", "out_parts", "roles", "unit_axes"]
 
@@ -18,17 +17,22 @@ __all__ = ["Axes", "Layout", "check_layout", "fans", "out_parts", "roles", "unit
 def _axes(value: int | Iterable[int], what: str) -> tuple[int, ...]:
     if isinstance(value, (str, bool)):
         raise TypeError(f"{what} must be an axis or a tuple of axes, not {shown(value)}")
-    try:
-        items = (value,) if isinstance(value, SupportsIndex) else tuple(value)
-        return tuple(operator.index(axis) for axis in items)
-    except TypeError:
-        raise TypeError(f"{what} must be an axis or a tuple of axes, not {shown(value)}") from None
+    single = integer_of(value)
+    items = items_of(value) if single is None else [single]
+    axes = None if items is None else [integer_of(axis) for axis in items]
+    if axes is None or None in axes:
+        raise TypeError(f"{what} must be an axis or a tuple of axes, not {shown(value)}")
+    named = tuple(axis for axis in axes if axis is not None)
+    if any(not -MAX_NDIM <= axis < MAX_NDIM for axis in named):
+        raise ValueError(f"{what} must be axes of a tensor, which has at most {MAX_NDIM}, not {shown(value)}")
+    return named
 
 
 def _splits(value: int | Sequence[int]) -> int | tuple[int, ...]:
-    if isinstance(value, (SupportsIndex, str, bytes)) or not isinstance(value, Iterable):
+    items = None if isinstance(value, (str, bytes)) or integer_of(value) is not None else items_of(value)
+    if items is None:
         return check_integer(value, "splits")
-    extents = tuple(check_integer(extent, "splits") for extent in value)
+    extents = tuple(check_integer(extent, "splits") for extent in items)
     if not extents:
         raise ValueError("splits must be a number of parts or their extents, not an empty tuple")
     return extents

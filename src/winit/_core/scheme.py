@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from winit import _kernels
 from winit._core.checks import shown
 from winit._core.dtypes import FLOATS
-from winit._core.layouts import Axes, Layout, fans
+from winit._core.layouts import Axes, Layout, check_layout, fans
 from winit._core.records import Record
 from winit._core.shapes import Box, Shape, check_shape
 
@@ -73,6 +73,7 @@ class Scheme(Record):
         0.1
 
         """
+        check_layout(layout)
         return self.law(check_shape(shape), layout).moments()
 
     def __call__(
@@ -100,7 +101,8 @@ def check_scheme(scheme: Any, what: str = "scheme") -> None:
     if isinstance(scheme, type) and issubclass(scheme, Scheme):
         hint = f"; did you mean {scheme.__name__}()?"
     elif isinstance(scheme, str):
-        name = scheme.partition("(")[0].strip() or "he_normal"
+        name = scheme.partition("(")[0].strip()
+        name = name if name.isidentifier() and len(name) < 40 else "he_normal"
         hint = f"; text stands for schemes in TOML alone, and here it is winit.{name}()"
     raise TypeError(f"{what} must be a winit scheme such as winit.he_normal(), not {shown(scheme)}{hint}")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import prod
 from types import EllipsisType
 from typing import Any, SupportsIndex
 
-from winit._core.checks import shown
+from winit._core.checks import integer_of, items_of, shown, shown_integer
 
 __all__ = ["Box", "Shape", "boxes_of", "check_box", "check_shape", "locate", "row_major_steps"]
 
@@ -26,18 +25,15 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
         shape = (shape,)
     if isinstance(shape, (str, bytes, set, frozenset, dict)) or not isinstance(shape, Iterable):
         raise TypeError(f"shape must be a sequence of integers, not {type(shape).__name__}")
-    try:
-        given = list(shape)
-    except TypeError:  # an array of no axes
-        raise TypeError(f"shape must be a sequence of integers, not {shown(shape)}") from None
+    given = items_of(shape)
+    if given is None:
+        raise TypeError(f"shape must be a sequence of integers, not {shown(shape)}")
     sizes = []
-    for size in given:
-        if isinstance(size, bool) or not isinstance(size, SupportsIndex):
-            raise TypeError(f"shape must hold integers, not {shown(size)}")
-        try:
-            sizes.append(operator.index(size))
-        except TypeError:
-            raise TypeError(f"shape must hold integers, not {shown(size)}") from None
+    for given_size in given:
+        size = integer_of(given_size)
+        if size is None:
+            raise TypeError(f"shape must hold integers, not {shown(given_size)}")
+        sizes.append(size)
     if any(size < 0 for size in sizes):
         raise ValueError(f"shape must not hold negative sizes: {shown(tuple(sizes))}")
     if len(sizes) > MAX_NDIM:
@@ -45,7 +41,7 @@ def check_shape(shape: int | Sequence[int]) -> Shape:
     if max(sizes, default=0) > MAX_SIZE:
         raise ValueError("shape has an axis of more than 2^63")
     if prod(sizes) > MAX_SIZE:
-        raise ValueError(f"shape {tuple(sizes)} has {prod(sizes)} elements, more than 2^63")
+        raise ValueError(f"shape {shown(tuple(sizes))} has {shown_integer(prod(sizes))} elements, more than 2^63")
     return tuple(sizes)
 
 
@@ -94,13 +90,9 @@ def _check_slice(part: Any, size: int, axis: int) -> slice:
         raise TypeError(f"box must hold slices, not {shown(part)} (axis {axis}); write i:i+1 for one index")
     ends = []
     for given, default in ((part.start, 0), (part.stop, size)):
-        end = default if given is None else given
-        if isinstance(end, bool) or not isinstance(end, SupportsIndex):
+        end = default if given is None else integer_of(given)
+        if end is None:
             raise TypeError(f"box must hold slices of integers, not {shown(part)} (axis {axis})")
-        try:
-            end = operator.index(end)
-        except TypeError:
-            raise TypeError(f"box must hold slices of integers, not {shown(part)} (axis {axis})") from None
         ends.append(end + size if end < 0 else end)
     lo, hi = ends
     if part.step is not None and (type(part.step) is not int or part.step != 1):

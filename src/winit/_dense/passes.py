@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from winit import _kernels
-from winit._core.checks import check_threads
+from winit._core.checks import check_bool, check_threads, items_of, shown
 from winit._core.drawing import overlaps_itself
 from winit._core.keys import stream_key
 from winit._core.laws import INDEPENDENT
@@ -99,14 +99,14 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 
 def _check_want(want: Any) -> set[str]:
-    if isinstance(want, str) or not isinstance(want, Iterable):
-        raise TypeError(f"want must hold several names, such as ('x', 'bias'), not {want!r}")
-    names = list(want)
+    names = None if isinstance(want, str) else items_of(want)
+    if names is None:
+        raise TypeError(f"want must hold several names, such as ('x', 'bias'), not {shown(want)}")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"want must hold names, not {name!r}")
+            raise TypeError(f"want must hold names, not {shown(name)}")
         if name not in WANTED:
-            raise ValueError(f"want may hold {', '.join(map(repr, WANTED))}, not {name!r}")
+            raise ValueError(f"want may hold {', '.join(map(repr, WANTED))}, not {shown(name)}")
     return set(names)
 
 
@@ -239,6 +239,8 @@ def dense_forward(
 
     """
     f = as_activation(activation)
+    check_bool(stats, "stats")
+    check_bool(check_finite, "check_finite")
     check_dense_layout(layout)
     threads = check_threads(threads)
     x = _check_matrix(x, "x")
@@ -336,6 +338,7 @@ def dense_backward(
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be what dense_forward returned, not {type(tape).__name__}")
     wanted = set(WANTED) if want is None else _check_want(want)
+    check_bool(check_finite, "check_finite")
     threads = check_threads(threads)
     x, weight = tape.x, tape.weight
     batch = len(x)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from winit._core.checks import check_path
+from winit._core.checks import check_bool, check_path
 
 try:
     import fcntl
@@ -21,6 +21,7 @@ __all__ = ["appearing", "check_room", "destination", "write_at"]
 def destination(path: str | os.PathLike[str], overwrite: bool) -> Path:
     """Return the file that a path names for writing, or raise OSError: see write."""
     target = Path(check_path(path))
+    check_bool(overwrite, "overwrite")
     if not hasattr(os, "pwrite"):
         raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", str(target))
     if overwrite and target.is_symlink():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from winit._core.checks import shown
+from winit._core.checks import check_path, items_of, shown
 from winit._files.entries import Entry, File, PathLike, check_entry, file_stamp, opened
 from winit._files.npz import read_npz
 from winit._files.safetensors_header import CODES, DTYPES, read_header
@@ -45,15 +45,15 @@ def _read_safetensors(descriptor: int, file: File) -> tuple[dict[str, Entry], di
 
 def collect(given: PathLike | Iterable[PathLike]) -> tuple[dict[str, Entry], dict[str, str]]:
     """Read the headers of all files: their tensors, and which other names stand for which of them."""
-    paths = (
-        [given] if isinstance(given, (str, os.PathLike)) else list(given) if isinstance(given, Iterable) else [given]
-    )
+    paths = None if isinstance(given, (str, bytes, os.PathLike)) else items_of(given)
+    if paths is None:
+        paths = [given]
     entries: dict[str, Entry] = {}
     aliases: dict[str, str] = {}
     for path in paths:
-        if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be a path or several, not {shown(path)}")
-        text, index = os.fspath(path), None
+        text, index = check_path(path), None
         files = [text]
         if text.endswith(".json"):
             files, index = read_index(Path(text))

@@ -102,10 +102,10 @@ def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
         what, kind = ("engine", type(name)) if not isinstance(name, str) else ("isa", type(isa))
         raise TypeError(f"{what} must be a str, not {kind.__name__}")
     if name not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name!r}")
+        raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name[:60]!r}")
     module, present = _module(name), _instruction_sets(name)
     if isa is not None and isa not in present:
-        raise ValueError(f"engine {name!r} runs on {', '.join(map(repr, present))} here, not on {isa!r}")
+        raise ValueError(f"engine {name!r} runs on {', '.join(map(repr, present))} here, not on {isa[:60]!r}")
     return name, module, isa or present[-1]
 
 

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
-from winit._core.checks import shown
+from winit._core.checks import items_of, shown
 
 __all__ = ["captured", "check_patterns", "matches", "matching", "nearest_names", "substituted", "unmatched"]
 
@@ -49,13 +49,13 @@ def check_patterns(patterns: Any, what: str) -> tuple[str, ...]:
     """Return a caller's pattern or patterns as a tuple."""
     if isinstance(patterns, str):
         return (patterns,)
-    if not isinstance(patterns, Iterable) or isinstance(patterns, (bytes, dict)):
+    found = None if isinstance(patterns, (bytes, dict)) else items_of(patterns)
+    if found is None:
         raise TypeError(f"{what} must be a pattern or several, not {shown(patterns)}")
-    found = tuple(patterns)
     for pattern in found:
         if not isinstance(pattern, str):
             raise TypeError(f"{what} must be a pattern or several, not {shown(pattern)}")
-    return found
+    return tuple(found)
 
 
 def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[str]:

@@ -25,7 +25,7 @@ __all__ = ["Param", "Rule", "check_rule", "shown_name"]
 
 def shown_name(name: str) -> str:
     """Return a name as messages show it: as it is where it prints on one line."""
-    return name if name and name.isprintable() else shown(name)
+    return name if name and name.isprintable() and len(name) <= 200 else shown(name)
 
 
 def _check_dtype(dtype: Any) -> str:
@@ -102,7 +102,7 @@ class Param:
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{what} must be a str or None, not {type(value).__name__}")
         if tied is not None and (scheme is not None or key is not None):
-            raise ValueError(f"a tied tensor has neither scheme nor key of its own (it is {tied!r})")
+            raise ValueError(f"a tied tensor has neither scheme nor key of its own (it is {shown(tied)})")
         write = object.__setattr__
         write(self, "shape", check_shape(shape))  # type: ignore[arg-type]
         write(self, "scheme", scheme)
@@ -134,8 +134,9 @@ class Param:
 
     def law(self) -> Law:
         """Return the law of the tensor's elements, or say what is wrong with it."""
-        assert self.scheme is not None
-        return law_of(self.scheme, self.shape, self.layout, self.dtype)
+        if self.scheme is None:
+            raise ValueError("the tensor has no scheme of its own: rules of a plan give it one, or its tie")
+        return law_of(self.scheme, self.shape, self.layout or "oi", self.dtype or "float32")
 
     def bind(self, out: np.ndarray, key: tuple[int, int], box: Any = None) -> Bound:
         """Bind the tensor, or a checked box of it, to an array of the box's shape."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
-from winit._core.checks import nearest, shown
+from winit._core.checks import integer_of, nearest, shown
 from winit._plans.expressions import check_name, evaluate, evaluate_condition
 
 __all__ = ["Value", "check_requirements", "settle"]
@@ -24,9 +24,12 @@ def settle(table: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Valu
     {'dim': 64, 'inner': 256, 'tied': True}
     """
     for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"a parameter's name must be a str, not {type(name).__name__}")
         if name not in table:
-            hint = nearest(name, table) if isinstance(name, str) else ""
-            raise ValueError(f"unknown parameter {shown(name)}{hint}; there are: {', '.join(table) or 'none'}")
+            raise ValueError(
+                f"unknown parameter {shown(name)}{nearest(name, table)}; there are: {', '.join(table) or 'none'}"
+            )
     values: dict[str, Value] = {}
     for name, default in table.items():
         what = f"parameter {check_name(name, 'parameter')}"
@@ -60,8 +63,11 @@ def _like(default: Value, value: Any, what: str) -> Value:
 
 
 def _number_like(default: int | float, value: Any, what: str) -> int | float:
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        return value.__index__()
+    number = integer_of(value)
+    if number is not None:
+        if not -(1 << 63) <= number < 1 << 63:
+            raise ValueError(f"{what} must be within 64 bits, as TOML's integers are, not {shown(number)}")
+        return number
     if isinstance(default, int):
         raise TypeError(f"{what} must be an integer, not {shown(value)}")
     if not isinstance(value, float):
@@ -74,7 +80,7 @@ def _number_like(default: int | float, value: Any, what: str) -> int | float:
 def check_requirements(requirements: Any, values: Mapping[str, Value]) -> None:
     """Raise unless every condition that a document requires of its parameters holds."""
     if not isinstance(requirements, list) or not all(isinstance(text, str) for text in requirements):
-        raise ValueError(f"require must be an array of strings, not {requirements!r}")
+        raise ValueError(f"require must be an array of strings, not {shown(requirements)}")
     for text in requirements:
         if not evaluate_condition(text, values, "require"):
             used = [name for name in values if re.search(rf"\b{name}\b", text)]

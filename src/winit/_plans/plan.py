@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winit._core.checks import check_threads, shown
+from winit._core.checks import check_threads, items_of, shown
 from winit._core.drawing import array_of, check_destination
 from winit._core.dtypes import FLOATS, empty, float_name, numpy_dtype
 from winit._core.keys import stream_key
@@ -35,20 +35,22 @@ def _check_name(name: object) -> str:
 
 
 def _check_rules(rules: Any) -> list[Rule]:
-    if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Iterable):
+    items = None if isinstance(rules, (str, bytes, Mapping)) else items_of(rules)
+    if items is None:
         hint = "; its .items() do" if isinstance(rules, Mapping) else ""
         raise TypeError(f"rules must be an iterable of (pattern, scheme), not {shown(rules)}{hint}")
-    return [check_rule(rule) for rule in rules]
+    return [check_rule(rule) for rule in items]
 
 
 def _pairs(params: Any) -> list[tuple[Any, Any]]:
     """A caller's mapping, or pairs, as pairs."""
     if isinstance(params, Mapping):
         return list(params.items())
-    if isinstance(params, (str, bytes)) or not isinstance(params, Iterable):
+    items = None if isinstance(params, (str, bytes)) else items_of(params)
+    if items is None:
         raise TypeError(f"params must be a mapping from names to Params or shapes, not {shown(params)}")
     pairs = []
-    for pair in params:
+    for pair in items:
         if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise TypeError(f"params must be a mapping, or pairs of a name and a Param or shape, not {shown(pair)}")
         pairs.append((pair[0], pair[1]))
@@ -139,7 +141,7 @@ class Plan(Mapping[str, Param]):
                     f"{type(tensor).__name__}; winit.Plan itself takes Params and shapes"
                 )
             try:
-                params[_check_name(name)] = Param(tuple(shape), dtype=dtype)
+                params[_check_name(name)] = Param(shape, dtype=dtype)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{shown_name(name)}: {error}") from None
         return cls(params, rules)
@@ -152,7 +154,7 @@ class Plan(Mapping[str, Param]):
             if target is None:
                 near = nearest_names(param.tied, self._params)
                 hint = f" (the nearest: {', '.join(map(repr, near))})" if near else ""
-                raise ValueError(f"{shown_name(name)}: tied to {param.tied!r}, which is not in the plan{hint}")
+                raise ValueError(f"{shown_name(name)}: tied to {shown(param.tied)}, which is not in the plan{hint}")
             if target.tied is not None:
                 raise ValueError(f"{shown_name(name)}: tied to {param.tied!r}, which is itself tied to {target.tied!r}")
             if param.shape not in ((), target.shape):
@@ -168,7 +170,9 @@ class Plan(Mapping[str, Param]):
                 continue
             key = self.key(name)
             if key in owners:
-                raise ValueError(f"{shown_name(name)}: has the key {key!r}, which {owners[key]!r} has already")
+                raise ValueError(
+                    f"{shown_name(name)}: has the key {shown(key)}, which {shown(owners[key])} has already"
+                )
             owners[key] = name
             try:
                 stream_key(0, key)
@@ -199,7 +203,7 @@ class Plan(Mapping[str, Param]):
 
     def key(self, name: str) -> str:
         """Return the name that keys a tensor's stream."""
-        param = self._params[name]
+        param = self._params[self._known(name)]
         if param.tied is not None:
             return self.key(param.tied)
         return name if param.key is None else param.key
@@ -255,6 +259,8 @@ class Plan(Mapping[str, Param]):
         ValueError : a name that the plan lacks, or of a tied tensor; as of winit.Plan.
 
         """
+        if not isinstance(schemes, Mapping):
+            raise TypeError(f"schemes must be a mapping from names to schemes, not {shown(schemes)}")
         for name in schemes:
             self._stored(name)
         return Plan(
@@ -264,13 +270,17 @@ class Plan(Mapping[str, Param]):
 
     # ---- drawing
 
+    def _known(self, name: Any) -> str:
+        """A caller's name of a tensor, or what is wrong with it."""
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        if name not in self._params:
+            raise ValueError(unmatched(name, self._params, "the plan lacks"))
+        return name
+
     def _stored(self, name: Any) -> str:
         """The name of the tensor whose values a name stands for."""
-        if name not in self._params:
-            if not isinstance(name, str):
-                raise TypeError(f"name must be a str, not {type(name).__name__}")
-            raise ValueError(unmatched(name, self._params, "the plan lacks"))
-        param = self._params[name]
+        param = self._params[self._known(name)]
         return name if param.tied is None else param.tied
 
     def draw(self, name: str, *, seed: int, box: Box | None = None, threads: int | None = None) -> np.ndarray:

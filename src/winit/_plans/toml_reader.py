@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from winit import presets, schemes
-from winit._core.checks import nearest, shown
+from winit._core.checks import check_path, nearest, shown
 from winit._core.layouts import Axes, Layout
 from winit._core.scheme import Scheme
 from winit._plans.expressions import (
@@ -75,7 +75,7 @@ def _text_of(source: Any) -> str:
         return source
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"source must be TOML text or a path, not {type(source).__name__}")
-    path = Path(source)
+    path = Path(check_path(source, "source"))
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

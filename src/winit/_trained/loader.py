@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from winit._core.checks import check_number, check_threads
+from winit._core.checks import check_bool, check_callable, check_not_negative, check_threads
 from winit._core.dtypes import element_dtype, empty, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
@@ -20,6 +20,7 @@ from winit._files.collecting import collect
 from winit._files.entries import Entry, PathLike, file_stamp, opened
 from winit._files.reader import BLOCK, reader_of
 from winit._files.storing import Progress, Span, store
+from winit._plans.globs import check_patterns
 from winit._plans.plan import Plan, check_plan
 from winit._trained.fits import Loaded, LoadedSpan, fitted
 from winit._trained.name_rules import check_fits, check_names, listed, pattern_of, source_name
@@ -131,6 +132,7 @@ class Pretrained:
 
         """
         threads = check_threads(threads)
+        check_callable(progress, "progress")
         target = destination(path, overwrite)
         head, places = header(self.plan, self.seed, str(self.report))
         with self._files(threads) as ready:
@@ -239,17 +241,12 @@ def pretrained(
 
     """
     check_plan(plan)
-    for flag, what in ((strict, "strict"), (cast, "cast")):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{what} must be True or False, not {flag!r}")
+    check_bool(strict, "strict")
+    check_bool(cast, "cast")
     stream_key(seed)
     rules, ways = check_names(names), check_fits(fit)
-    leaves = [leave] if isinstance(leave, str) else list(leave) if isinstance(leave, Iterable) else [leave]
-    if not all(isinstance(name, str) for name in leaves):
-        raise TypeError(f"leave must be a name or several, not {leave!r}")
-    scale = check_number(covariance_scale, "covariance_scale")
-    if scale < 0:
-        raise ValueError(f"covariance_scale must be at least 0, not {covariance_scale!r}")
+    leaves = check_patterns(leave, "leave")
+    scale = check_not_negative(covariance_scale, "covariance_scale")
     if not hasattr(os, "pread"):
         raise OSError(errno.ENOSYS, "reading checkpoints in blocks needs a POSIX system (pread)")
     entries, aliases = collect(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from winit._core.checks import items_of, shown
 
 __all__ = ["FITS", "check_fits", "check_names", "listed", "pattern_of", "source_name"]
 
@@ -12,13 +14,13 @@ FITS = ("overlap", "select", "mean", "covariance")
 
 
 def _pairs(rules: Any, what: str) -> list[tuple[str, Any]]:
-    listed = list(rules.items()) if isinstance(rules, Mapping) else rules
-    if isinstance(listed, str) or not isinstance(listed, Iterable):
-        raise TypeError(f"{what} must be a mapping or pairs, not {rules!r}")
+    listed = list(rules.items()) if isinstance(rules, Mapping) else None if isinstance(rules, str) else items_of(rules)
+    if listed is None:
+        raise TypeError(f"{what} must be a mapping or pairs, not {shown(rules)}")
     pairs = []
     for rule in listed:
         if isinstance(rule, str) or not isinstance(rule, Sequence) or len(rule) != 2 or not isinstance(rule[0], str):
-            raise TypeError(f"{what} must be a mapping or pairs that begin with a name, not {rule!r}")
+            raise TypeError(f"{what} must be a mapping or pairs that begin with a name, not {shown(rule)}")
         pairs.append((rule[0], rule[1]))
     return pairs
 
@@ -32,9 +34,9 @@ def check_names(names: Any) -> list[tuple[re.Pattern[str], str | None]]:
     checked = []
     for own, other in _pairs(names, "names"):
         if other is not None and not isinstance(other, str):
-            raise TypeError(f"names must lead to a name or None, not {other!r}")
+            raise TypeError(f"names must lead to a name or None, not {shown(other)}")
         if other is not None and other.count("*") != own.count("*"):
-            raise ValueError(f"names must have as many * on both sides, not {own!r} and {other!r}")
+            raise ValueError(f"names must have as many * on both sides, not {shown(own)} and {shown(other)}")
         checked.append((pattern_of(own), other))
     return checked
 
@@ -42,10 +44,9 @@ def check_names(names: Any) -> list[tuple[re.Pattern[str], str | None]]:
 def check_fits(fit: Any) -> list[tuple[re.Pattern[str], str]]:
     checked = []
     for own, how in _pairs(fit, "fit"):
-        if not isinstance(how, str):
-            raise TypeError(f"fit must lead to one of {', '.join(FITS)}, not {how!r}")
-        if how not in FITS:
-            raise ValueError(f"fit must lead to one of {', '.join(FITS)}, not {how!r}")
+        if how not in FITS if isinstance(how, str) else True:
+            wrong = ValueError if isinstance(how, str) else TypeError
+            raise wrong(f"fit must lead to one of {', '.join(FITS)}, not {shown(how)}")
         checked.append((pattern_of(own), how))
     return checked
 
@@ -63,5 +64,5 @@ def source_name(name: str, names: Sequence[tuple[re.Pattern[str], str | None]]) 
 
 
 def listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:5]))
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    first = ", ".join(shown(name, 60) for name in names[:5])
+    return first if len(names) <= 5 else f"{first} and {len(names) - 5} more"

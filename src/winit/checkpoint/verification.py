@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from winit._core.checks import check_path, check_threads
+from winit._core.checks import check_callable, check_path, check_threads
 from winit._core.keys import STREAM_VERSION, stream_key
 from winit._core.threads import run_tasks
 from winit._files.reader import read_at
@@ -74,6 +74,8 @@ def verify(
     stream_key(seed)
     path = check_path(path)
     check_plan(plan)
+    check_callable(progress, "progress")
+    check_callable(notes, "notes")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         entries, metadata, start = read_header(descriptor, os.fspath(path))

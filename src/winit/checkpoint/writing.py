@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from winit._core.checks import check_threads
+from winit._core.checks import check_callable, check_threads
 from winit._core.keys import STREAM_VERSION, stream_key
 from winit._files.appearing import destination
 from winit._files.safetensors_header import lay_out
@@ -77,6 +77,7 @@ def write(
     threads = check_threads(threads)
     stream_key(seed)
     check_plan(plan)
+    check_callable(progress, "progress")
     target = destination(path, overwrite)
     head, places = header(plan, seed)
     store(target, head, list(spans_of(plan, seed, places, threads)), plan.nbytes, overwrite, threads, progress)

@@ -9,9 +9,10 @@ may be both, as in flax's Embed.
 from __future__ import annotations
 
 from collections.abc import Sequence as _Sequence
-from typing import SupportsIndex as _SupportsIndex
 
 from winit import schemes as _schemes
+from winit._core.checks import check_integer as _check_integer
+from winit._core.checks import check_not_negative as _check_not_negative
 from winit._core.checks import check_number as _check_number
 from winit._core.layouts import Axes as _Axes
 from winit._core.layouts import Layout as _Layout
@@ -44,19 +45,6 @@ __all__ = [
 _AxisOrAxes = int | _Sequence[int]
 
 
-def _not_negative(value: float, what: str) -> float:
-    number = _check_number(value, what)
-    if number < 0:
-        raise ValueError(f"{what} must not be negative, not {number!r}")
-    return number
-
-
-def _axis(value: int, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, _SupportsIndex):
-        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    return value.__index__()
-
-
 def _layout(in_axis: _AxisOrAxes, out_axis: _AxisOrAxes, batch_axis: _AxisOrAxes) -> _Layout:
     axes = _Axes(in_axis, out_axis, batch_axis)
     return "io" if axes == _Axes(-2, -1) else axes
@@ -68,7 +56,7 @@ def uniform(scale: float = 1e-2) -> _Scheme:
     >>> uniform()
     uniform(high=0.01)
     """
-    scale = _not_negative(scale, "scale")
+    scale = _check_not_negative(scale, "scale")
     return _schemes.uniform(0.0, scale) if scale else constant(0.0)
 
 
@@ -78,7 +66,7 @@ def normal(stddev: float = 1e-2) -> _Scheme:
     >>> normal()
     normal(std=0.01)
     """
-    return _schemes.normal(0.0, _not_negative(stddev, "stddev"))
+    return _schemes.normal(0.0, _check_not_negative(stddev, "stddev"))
 
 
 def truncated_normal(stddev: float = 1e-2, lower: float = -2.0, upper: float = 2.0) -> _Scheme:
@@ -90,7 +78,7 @@ def truncated_normal(stddev: float = 1e-2, lower: float = -2.0, upper: float = 2
     lower, upper = _check_number(lower, "lower"), _check_number(upper, "upper")
     if not lower < upper:
         raise ValueError(f"lower must be less than upper, not {lower!r} and {upper!r}")
-    return _schemes.truncated_normal(0.0, _not_negative(stddev, "stddev"), lower, upper)
+    return _schemes.truncated_normal(0.0, _check_not_negative(stddev, "stddev"), lower, upper)
 
 
 def variance_scaling(
@@ -173,10 +161,10 @@ def orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
     >>> orthogonal(column_axis=1)
     with_layout(scheme=orthogonal(), layout=Axes(in_=0, out=1))
     """
-    column = _axis(column_axis, "column_axis")
+    column = _check_integer(column_axis, "column_axis", None)
     # One other axis is named, so that a shape of one axis is refused; those that are not named go with it.
     layout: _Layout = {-1: "io", 0: "oi"}.get(column) or _Axes(in_=0 if column > 0 else -1, out=column)
-    return _with_layout(_schemes.orthogonal(_not_negative(scale, "scale")), layout)
+    return _with_layout(_schemes.orthogonal(_check_not_negative(scale, "scale")), layout)
 
 
 def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
@@ -188,9 +176,9 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
     >>> delta_orthogonal(2.0)
     with_layout(scheme=delta_orthogonal(gain=2.0), layout='io')
     """
-    if not -2 <= _axis(column_axis, "column_axis") <= 1:
+    if not -2 <= _check_integer(column_axis, "column_axis", None) <= 1:
         raise ValueError(f"column_axis must be an axis of the matrix (in, out), -2 to 1, not {column_axis}")
-    return _with_layout(_schemes.delta_orthogonal(_not_negative(scale, "scale")), "io")
+    return _with_layout(_schemes.delta_orthogonal(_check_not_negative(scale, "scale")), "io")
 
 
 xavier_uniform = glorot_uniform

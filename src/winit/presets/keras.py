@@ -7,14 +7,18 @@ but for RandomNormal and "untruncated_normal".
 
 from __future__ import annotations
 
-from collections.abc import Iterable as _Iterable
 from collections.abc import Sequence as _Sequence
 from math import prod as _prod
 from typing import Any as _Any
-from typing import SupportsIndex as _SupportsIndex
 
 from winit import schemes as _schemes
+from winit._core.checks import check_integer as _check_integer
 from winit._core.checks import check_number as _check_number
+from winit._core.checks import check_one_of as _check_one_of
+from winit._core.checks import check_text as _check_text
+from winit._core.checks import integer_of as _integer_of
+from winit._core.checks import items_of as _items_of
+from winit._core.checks import shown as _shown
 from winit._core.laws import Law as _Law
 from winit._core.layouts import Layout as _Layout
 from winit._core.layouts import fans as _fans
@@ -64,19 +68,14 @@ _DISTRIBUTIONS = {"truncated_normal": "truncated_normal", "untruncated_normal": 
 _MODES = ("fan_in", "fan_out", "fan_avg")
 
 
-def _text(value: _Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
-    return value
-
-
 def _axes(value: _Any, what: str) -> tuple[int, ...] | None:
     if value is None:
         return None
-    axes = () if isinstance(value, (str, bytes)) or not isinstance(value, _Iterable) else tuple(value)
-    if not axes or any(isinstance(axis, bool) or not isinstance(axis, _SupportsIndex) for axis in axes):
-        raise TypeError(f"{what} must be a sequence of axes or None, not {value!r}")
-    return tuple(axis.__index__() for axis in axes)
+    items = None if isinstance(value, (str, bytes)) else _items_of(value)
+    axes = [_integer_of(axis) for axis in items or ()]
+    if not axes or None in axes:
+        raise TypeError(f"{what} must be a sequence of axes or None, not {_shown(value)}")
+    return tuple(_check_integer(axis, what, None) for axis in axes)
 
 
 def _extent(shape: tuple[int, ...], axes: tuple[int, ...], what: str) -> int:
@@ -132,13 +131,12 @@ class VarianceScaling(_Scheme):
         scale = _check_number(scale, "scale")
         if scale <= 0:
             raise ValueError(f"scale must be positive, not {scale!r}")
-        if _text(mode, "mode") not in _MODES:
-            raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")
-        name = _text(distribution, "distribution").lower()
+        _check_one_of(mode, _MODES, "mode")
+        name = _check_text(distribution, "distribution").lower()
         name = "truncated_normal" if name == "normal" else name
         if name not in _DISTRIBUTIONS:
             known = ", ".join(map(repr, ("normal", *_DISTRIBUTIONS)))
-            raise ValueError(f"distribution must be one of {known}, not {distribution!r}")
+            raise ValueError(f"distribution must be one of {known}, not {_shown(distribution)}")
         self._set(scale, mode, name, _axes(input_axes, "input_axes"), _axes(output_axes, "output_axes"))
 
     def _fans(self, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ Fans are those of a tensor (out, in, *spatial), as torch counts them: of a trans
 from __future__ import annotations
 
 from winit._core.checks import check_number as _check_number
+from winit._core.checks import shown as _shown
 from winit.activations import gain as _gain
 from winit.schemes import (
     Scheme as _Scheme,
@@ -100,7 +101,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if not isinstance(nonlinearity, str):
         raise TypeError(f"nonlinearity must be a str, not {type(nonlinearity).__name__}")
     if nonlinearity not in _KNOWN:
-        raise ValueError(f"nonlinearity must be one that torch knows, {', '.join(_KNOWN)}, not {nonlinearity!r}")
+        raise ValueError(f"nonlinearity must be one that torch knows, {', '.join(_KNOWN)}, not {_shown(nonlinearity)}")
     if param is not None:
         param = _check_number(param, "param")
     return _gain(nonlinearity, param if nonlinearity == "leaky_relu" else None)
@@ -211,7 +212,7 @@ def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
     if not isinstance(mode, str):
         raise TypeError(f"mode must be a str, not {type(mode).__name__}")
     if mode.lower() not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode must be 'fan_in' or 'fan_out', not {mode!r}")
+        raise ValueError(f"mode must be 'fan_in' or 'fan_out', not {_shown(mode)}")
     return (a if nonlinearity == "leaky_relu" else 0.0), mode.lower(), nonlinearity
 
 

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from inspect import Parameter, Signature
 
-from winit._core.checks import nearest, shown
+from winit._core.checks import check_text, nearest, shown
 from winit._plans.parameter_table import Value
 from winit._plans.plan import Plan
 
@@ -30,9 +30,8 @@ def _texts() -> dict[str, str]:
 
 
 def _text(name: str) -> str:
-    if name not in _texts():
-        near = nearest(name, _texts()) if isinstance(name, str) else ""
-        raise ValueError(f"unknown recipe {shown(name)}{near}; there are: {', '.join(_texts())}")
+    if check_text(name, "name") not in _texts():
+        raise ValueError(f"unknown recipe {shown(name)}{nearest(name, _texts())}; there are: {', '.join(_texts())}")
     return _texts()[name]
 
 

@@ -160,7 +160,8 @@ class FormulaScheme(WholeScheme):
             return Moments(0.0, 0.0, 0.0, 0.0)
         mean = math.fsum(flat) / size
         zeros = size - flat.size
-        variance = (math.fsum(np.square(flat - mean)) + zeros * mean * mean) / size
+        with np.errstate(over="ignore"):  # what is beyond float64 is infinite, and refused where it is drawn
+            variance = (math.fsum(np.square(flat - mean)) + zeros * mean * mean) / size
         ends = [float(flat.min()), float(flat.max())] if flat.size else []
         ends += [0.0] if zeros else []
         return Moments(mean, math.sqrt(variance), min(ends), max(ends))

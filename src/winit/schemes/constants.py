@@ -115,7 +115,7 @@ class literal(Scheme):
     def __init__(self, values: Any) -> None:
         array = np.array(values) if isinstance(values, (np.ndarray, np.generic)) else _exact_array(values)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-            raise TypeError(f"values must be bool, int or float of at most 64 bits, not {array.dtype}")
+            raise TypeError(f"values must be bool, int or float of at most 64 bits, not {shown(array.dtype)}")
         if array.size == 0:
             raise ValueError(f"values must not be empty (shape {array.shape}); zeros() fills an empty tensor")
         if array.dtype.kind == "f":
@@ -144,10 +144,14 @@ class literal(Scheme):
 
 def _exact_array(values: Any) -> np.ndarray:
     """An array of nested lists in which integers stay integers: NumPy makes floats of those beyond its signed types."""
+    if hasattr(values, "__array__"):  # such as torch's tensors
+        return _array(values)
     try:
         items = np.array(values, dtype=object)
     except ValueError:
         raise ValueError("values must form a regular array") from None
+    except Exception:  # what a caller's own __array__ and __len__ raise
+        raise TypeError(f"values must form an array of numbers, not {shown(values)}") from None
     kinds = {type(item) for item in items.ravel().tolist()}
     if kinds == {int}:
         for dtype in (np.int64, np.uint64):
@@ -161,7 +165,13 @@ def _exact_array(values: Any) -> np.ndarray:
             return items.astype(np.float64)
         except OverflowError:
             raise ValueError("values must be finite") from None
+    return _array(values)
+
+
+def _array(values: Any) -> np.ndarray:
     try:
         return np.array(values)
     except ValueError:
         raise ValueError("values must form a regular array") from None
+    except Exception:  # what a caller's own __array__ raises
+        raise TypeError(f"values must form an array of numbers, not {shown(values)}") from None

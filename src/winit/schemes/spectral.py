@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from winit._core.checks import check_number, check_one_of, shown
+from winit._core.checks import check_number, check_one_of, items_of, shown
 from winit._core.layouts import Layout, roles
 from winit._core.portable import cosines
 from winit.schemes.base import Entries, FormulaScheme
@@ -64,13 +64,15 @@ class stft(FormulaScheme):
                     f"window must be one of {', '.join(map(repr, _WINDOWS))}, numbers or None, not {shown(window)}"
                 )
         elif window is not None:
-            if not isinstance(window, Iterable):
+            numbers = items_of(window)
+            if numbers is None:
                 raise TypeError(
                     f"window must be one of {', '.join(map(repr, _WINDOWS))}, numbers or None, not {shown(window)}"
                 )
-            window = tuple(check_number(w, "window") for w in window)
+            window = tuple(check_number(number, "window") for number in numbers)
         if scaling is not None and (not isinstance(scaling, str) or scaling not in ("density", "spectrum")):
-            raise ValueError(f"scaling must be 'density', 'spectrum' or None, not {shown(scaling)}")
+            wrong = ValueError if isinstance(scaling, str) else TypeError
+            raise wrong(f"scaling must be 'density', 'spectrum' or None, not {shown(scaling)}")
         if not isinstance(periodic, (bool, np.bool_)):
             raise TypeError(f"periodic must be a bool, not {shown(periodic)}")
         self._set(side, window, scaling, bool(periodic))
@@ -110,10 +112,16 @@ class stft(FormulaScheme):
         window = self._window(length)
         if window is not None:
             scale = 1.0
-            if self.scaling == "density":
-                scale = math.sqrt(math.fsum(np.square(window)))
-            elif self.scaling == "spectrum":
-                scale = math.fsum(np.abs(window))
+            try:
+                with np.errstate(over="ignore"):
+                    if self.scaling == "density":
+                        scale = math.sqrt(math.fsum(np.square(window)))
+                    elif self.scaling == "spectrum":
+                        scale = math.fsum(np.abs(window))
+            except OverflowError:  # fsum's word for a sum beyond float64
+                scale = math.inf
+            if scale == math.inf:
+                raise ValueError(f"the window of {length} numbers must have a sum within the range of float64")
             if scale == 0:
                 raise ValueError(f"the window of {length} numbers is 0 everywhere, and cannot be scaled")
             values = values * window[t] / scale
