@@ -1,5 +1,8 @@
 """What newcomers stumbled over: each message in the caller's own terms, of one line, from winit's own check."""
 
+import copy
+import inspect
+import pickle
 import traceback
 
 import numpy as np
@@ -27,8 +30,20 @@ CASES = {
     "a scheme's class called as draw is": (
         lambda: winit.he_normal((3, 4), seed=0),
         TypeError,
-        r"^he_normal\(\.\.\.\) makes a scheme, which has no seed: winit\.he_normal\(\.\.\.\)\(\(3, 4\), seed=\.\.\.\)",
+        r"^he_normal\(\) makes a scheme; winit\.he_normal\(\)\(\(3, 4\), seed=0\) or "
+        r"winit\.draw\(winit\.he_normal\(\), \(3, 4\), seed=0\) draws an array$",
     ),
+    "a scheme's class called with a shape": (
+        lambda: winit.zeros((3, 4)),
+        TypeError,
+        r"^zeros\(\) makes a scheme; winit\.zeros\(\)\(\(3, 4\), seed=0\) or winit\.draw",
+    ),
+    "a scheme's class called with its own arguments and a seed": (
+        lambda: winit.normal(0.5, seed=7),
+        TypeError,
+        r"^normal\(0\.5\) makes a scheme; winit\.normal\(0\.5\)\(shape, seed=7\) or winit\.draw\(winit\.normal",
+    ),
+    "in for in_": (lambda: Axes(**{"in": 1, "out": 0}), TypeError, r"^the input axis is in_, .*Axes\(in_=1, out=0\)$"),
     "no source of TOML": (
         lambda: Plan.from_toml(None),
         TypeError,
@@ -114,6 +129,9 @@ CASES |= {
         "draw": lambda: winit.draw(winit.zeros, 3, seed=0),
         "Param": lambda: Param((3,), winit.zeros),
         "a rule": lambda: Plan({"a": (3,)}, [("*", winit.zeros)]),
+        "Rule": lambda: winit.Rule("*", winit.zeros),
+        "Plan": lambda: Plan({"a": winit.zeros}),
+        "Plan.with_schemes": lambda: PLAN.with_schemes({"w": winit.zeros}),
         "with_layout": lambda: winit.with_layout(winit.zeros, "oi"),
         "assign": lambda: methods.assign(PLAN, [("*", winit.zeros)]),
         "Virtual": lambda: winit.Virtual(winit.zeros, (3, 3), seed=0),
@@ -148,7 +166,11 @@ def test_messages(call, error, match):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["bf16", "fp16", "fp32", "fp64", "torch.float16", "torch.bfloat16", "jax.numpy.float16"]
+    "dtype",
+    [
+        *("bf16", "fp16", "fp32", "fp64", "numpy.float16", "torch.float16", "torch.bfloat16"),
+        *("jax.numpy.float16", "jax.numpy.bfloat16"),
+    ],
 )
 def test_dtypes_by_their_usual_names(dtype):
     names = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
@@ -158,6 +180,29 @@ def test_dtypes_by_their_usual_names(dtype):
         given = getattr(pytest.importorskip(module), name)
     assert winit.draw(winit.normal(), 3, seed=0, dtype=given).dtype.name == expected
     assert Param((3,), dtype=given).dtype == expected
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_from_shapes_takes_a_state_dict(dtype):
+    torch = pytest.importorskip("torch")
+    state = torch.nn.Linear(4, 3, dtype=getattr(torch, dtype)).state_dict()
+    rules = [("*weight", winit.he_normal()), ("*bias", winit.zeros())]
+    plan = Plan.from_shapes(state, rules)
+    assert {name: (param.shape, param.dtype) for name, param in plan.items()} == {
+        "weight": ((3, 4), dtype),
+        "bias": ((3,), dtype),
+    }
+    with pytest.raises(
+        TypeError, match=r"^weight: .* not Tensor; Plan\.from_shapes takes arrays and tensors$"
+    ) as caught:
+        Plan(state, rules)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_the_signature_of_a_scheme_is_its_factorys():
+    assert list(inspect.signature(winit.he_normal).parameters) == ["a", "mode", "nonlinearity"]
+    assert list(inspect.signature(Axes).parameters) == ["in_", "out", "batch", "groups", "splits", "groups_along"]
+    assert copy.deepcopy(Axes(1, 0)) == pickle.loads(pickle.dumps(Axes(in_=1, out=0)))
 
 
 def test_what_numpy_means_otherwise_is_refused():

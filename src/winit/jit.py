@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 
 try:
-    from numba import njit, types
+    from numba import njit, typeof, types
     from numba.core.errors import TypingError
     from numba.extending import intrinsic, overload
 except ImportError:
     raise ImportError("winit.jit needs the package numba, which is not installed: pip install 'winit[numba]'") from None
 
 from winit._core import laws
+from winit._core.checks import check_integer, check_number, integer_of, shown
 from winit._core.dtypes import LARGEST
 from winit._core.keys import stream_key
 from winit._kernels import numba_engine as kernels
@@ -310,23 +311,20 @@ REALS, WORDS = (np.float32, np.float64), (np.uint16,)
 BEYOND = "out must end at element 2^63 or before, as the largest tensor does"
 
 
-def _check(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:
-    """Check what Python gives."""
+def _check(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> int:
+    """Check what Python gives; return lo as an int."""
     if not isinstance(out, np.ndarray) or out.ndim != 1 or out.dtype not in kinds or not out.flags.writeable:
         given = type(out).__name__
         if isinstance(out, np.ndarray):
             given = f"{'one' if out.flags.writeable else 'a read-only one'} of {out.dtype} and shape {out.shape}"
         raise TypeError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {given}")
-    # isinstance(x, SupportsIndex) takes 4 us
-    if type(key) is not tuple or len(key) != 2 or not (hasattr(key[0], "__index__") and hasattr(key[1], "__index__")):
-        raise TypeError(f"key must be that of winit.jit.key, not {key!r}")
-    if isinstance(lo, bool) or not hasattr(lo, "__index__"):
-        raise TypeError(f"lo must be an integer, not {type(lo).__name__}")
-    first = lo.__index__()
-    if first < 0:
-        raise ValueError(f"lo must not be negative, not {lo}")
+    words = [integer_of(word) for word in key] if type(key) is tuple else []
+    if len(words) != 2 or any(word is None or not 0 <= word < 1 << 32 for word in words):
+        raise TypeError(f"key must be that of winit.jit.key, not {shown(key)}")
+    first = check_integer(lo, "lo", 0, None)
     if first + out.size > 1 << 63:
         raise ValueError(BEYOND)
+    return first
 
 
 def _check_type(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:
@@ -338,6 +336,13 @@ def _check_type(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) 
         raise TypingError(f"key must be that of winit.jit.key, not {key}")
     if not isinstance(lo, types.Integer):
         raise TypingError(f"lo must be an integer, not {lo}")
+
+
+def _is_compiled(fn: Any) -> bool:
+    try:
+        return callable(fn) and isinstance(typeof(fn), types.Callable)
+    except (TypeError, ValueError):  # Numba's word for what it has no type for
+        return False
 
 
 def _names(kinds: tuple[Any, ...]) -> str:
@@ -483,8 +488,8 @@ def fill_uniform(out: np.ndarray, key: Key, lo: int, low: float = 0.0, high: flo
     True
 
     """
-    _check(out, "fill_uniform", REALS, key, lo)
-    uniform_loop(out, key, lo, float(low), float(high))
+    lo = _check(out, "fill_uniform", REALS, key, lo)
+    uniform_loop(out, key, lo, check_number(low, "low"), check_number(high, "high"))
 
 
 @overload(fill_uniform, jit_options=OPTIONS)
@@ -515,8 +520,8 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
     True
 
     """
-    _check(out, "fill_normal", REALS, key, lo)
-    normal_loop(out, key, lo, float(mean), float(std))
+    lo = _check(out, "fill_normal", REALS, key, lo)
+    normal_loop(out, key, lo, check_number(mean, "mean"), check_number(std, "std"))
 
 
 @overload(fill_normal, jit_options=OPTIONS)
@@ -544,10 +549,12 @@ def fill_truncated_normal(out: np.ndarray, key: Key, lo: int, cut: Cut, mean: fl
     True
 
     """
-    _check(out, "fill_truncated_normal", REALS, key, lo)
+    lo = _check(out, "fill_truncated_normal", REALS, key, lo)
     if not isinstance(cut, tuple) or len(cut) != 7 or any(type(number) is not out.dtype.type for number in cut):
-        raise TypeError(f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {cut!r}")
-    truncated_normal_loop(out, key, lo, cut, float(mean), float(std))
+        raise TypeError(
+            f"cut must be winit.jit.cut(low, high, '{out.dtype}') for an out of {out.dtype}, not {shown(cut)}"
+        )
+    truncated_normal_loop(out, key, lo, cut, check_number(mean, "mean"), check_number(std, "std"))
 
 
 @overload(fill_truncated_normal, jit_options=OPTIONS)
@@ -577,8 +584,8 @@ def fill_normal_f16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: 
     True
 
     """
-    _check(out, "fill_normal_f16", WORDS, key, lo)
-    f16_loop(out, key, lo, float(mean), float(std))
+    lo = _check(out, "fill_normal_f16", WORDS, key, lo)
+    f16_loop(out, key, lo, check_number(mean, "mean"), check_number(std, "std"))
 
 
 @overload(fill_normal_f16, jit_options=OPTIONS)
@@ -606,8 +613,8 @@ def fill_normal_bf16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std:
     True
 
     """
-    _check(out, "fill_normal_bf16", WORDS, key, lo)
-    bf16_loop(out, key, lo, float(mean), float(std))
+    lo = _check(out, "fill_normal_bf16", WORDS, key, lo)
+    bf16_loop(out, key, lo, check_number(mean, "mean"), check_number(std, "std"))
 
 
 @overload(fill_normal_bf16, jit_options=OPTIONS)
@@ -688,9 +695,11 @@ def fill_with(out: np.ndarray, fn: Any, key: Key, lo: int, raw: bool = False) ->
     True
 
     """
-    _check(out, "fill_with", REALS, key, lo)
+    lo = _check(out, "fill_with", REALS, key, lo)
     if not isinstance(raw, bool):
-        raise TypeError(f"raw must be True or False, not {raw!r}")
+        raise TypeError(f"raw must be True or False, not {shown(raw)}")
+    if not _is_compiled(fn):
+        raise TypeError(f"fn must be a function compiled by Numba, such as numba.njit makes, not {shown(fn)}")
     (with_raw_loop if raw else with_uniform_loop)(out, fn, key, lo)
 
 

@@ -166,7 +166,7 @@ def gpt2_residuals(plan: Plan, outputs: Patterns, *, layers: int, std: float = 0
     gpt2_residual(layers=8)
 
     """
-    return assign(plan, [(outputs, gpt2_residual(layers, std))])
+    return assign(plan, [(outputs, gpt2_residual(layers=layers, std=std))])
 
 
 def _layer(name: str, pattern: re.Pattern[str]) -> int:
@@ -220,7 +220,7 @@ def neox(plan: Plan, inputs: Patterns, outputs: Patterns, *, layers: int, dim: i
     [small_init(dim=4), wang_init(layers=2, dim=4)]
 
     """
-    return assign(plan, [(outputs, wang_init(layers, dim)), (inputs, small_init(dim))])
+    return assign(plan, [(outputs, wang_init(layers=layers, dim=dim)), (inputs, small_init(dim=dim))])
 
 
 def fixup(plan: Plan, inner: Patterns, last: Patterns, head: Patterns = (), *, blocks: int, depth: int) -> Plan:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from winit._core.checks import check_integer, integer_of, items_of, shown
-from winit._core.records import Record
+from winit._core.records import Factory, Record
 from winit._core.shapes import MAX_NDIM, Shape, check_shape
 
 __all__ = ["Axes", "Layout", "check_layout", "fans", "out_parts", "roles", "unit_axes"]
@@ -77,6 +77,14 @@ class Axes(Record):
     groups: int
     splits: int | tuple[int, ...]
     groups_along: str | None
+
+    if not TYPE_CHECKING:  # which has the parameters from __init__
+        __signature__ = Factory()
+
+        def __new__(cls, *given: Any, **named: Any) -> Axes:
+            if "in" in named:
+                raise TypeError("the input axis is in_, since in is a word of Python's: winit.Axes(in_=1, out=0)")
+            return object.__new__(cls)
 
     def __init__(
         self,

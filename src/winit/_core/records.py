@@ -9,7 +9,19 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, ClassVar, NoReturn
 
-__all__ = ["Record"]
+__all__ = ["Factory", "Record"]
+
+
+class Factory:
+    """The signature of a class as a factory: that of its __init__, whatever its __new__ looks at."""
+
+    def __get__(self, record: Record | None, cls: type[Record]) -> Any:
+        if record is not None:
+            return None  # what a record itself is called with is its own affair
+        from inspect import Signature, signature
+
+        parameters = list(signature(cls.__init__).parameters.values())[1:]
+        return Signature(parameters)
 
 
 class Record:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from winit import _kernels
 from winit._core.checks import shown
 from winit._core.dtypes import FLOATS
 from winit._core.layouts import Axes, Layout, check_layout, fans
-from winit._core.records import Record
+from winit._core.records import Factory, Record
 from winit._core.shapes import Box, Shape, check_shape
 
 if TYPE_CHECKING:
@@ -21,16 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["Scheme", "check_scheme", "law_of"]
 
 
-class _Factory:
-    """The signature of a scheme's class as a factory: that of its __init__, whatever __new__ looks at."""
+def _not_drawn(cls: type[Scheme], given: tuple[Any, ...], named: dict[str, Any]) -> TypeError:
+    """Say how an array is drawn, where a scheme's class was called as winit.draw is."""
+    from inspect import signature
 
-    def __get__(self, scheme: Scheme | None, cls: type[Scheme]) -> Any:
-        if scheme is not None:
-            return None  # a scheme itself is called as winit.draw is
-        from inspect import Signature, signature
+    own = signature(cls).parameters
+    shape = shown(named["shape"], 40) if "shape" in named else "shape"
+    if given and "shape" not in named and (_is_shape(cls, given[0]) or not own):
+        shape, given = shown(given[0], 40), given[1:]
+    written = [shown(value, 40) for value in given]
+    written += [f"{name}={shown(value, 40)}" for name, value in named.items() if name in own]
+    call = f"{cls.__name__}({', '.join(written)})"
+    seed = shown(named["seed"], 40) if "seed" in named else "0"
+    return TypeError(
+        f"{call} makes a scheme; winit.{call}({shape}, seed={seed}) or "
+        f"winit.draw(winit.{call}, {shape}, seed={seed}) draws an array"
+    )
 
-        parameters = list(signature(cls.__init__).parameters.values())[1:]
-        return Signature(parameters)
+
+def _is_shape(cls: type[Scheme], first: Any) -> bool:
+    """Whether a scheme's first argument is no number of its own, but a shape."""
+    return type(first) in (tuple, list) and not cls._of_values and all(type(size) is int for size in first)
 
 
 class Scheme(Record):
@@ -42,18 +54,16 @@ class Scheme(Record):
 
     __slots__ = ()
     _small: ClassVar[bool] = True  # whether a cache may hold it
+    _of_values: ClassVar[bool] = False  # whether a tuple or a list may be its first argument
 
     if not TYPE_CHECKING:  # which has the factory's parameters from __init__
-        __signature__ = _Factory()
+        __signature__ = Factory()
 
         def __new__(cls, *given: Any, **named: Any) -> Scheme:
-            if "seed" in named:
-                shape = shown(given[0], 40) if given else shown(named.get("shape", ()), 40)
-                call = f"{cls.__name__}(...)"
-                raise TypeError(
-                    f"{call} makes a scheme, which has no seed: winit.{call}({shape}, seed=...) or "
-                    f"winit.draw(winit.{call}, {shape}, seed=...) draws an array"
-                )
+            if named and ("seed" in named or "shape" in named):
+                raise _not_drawn(cls, given, named)
+            if given and _is_shape(cls, given[0]):
+                raise _not_drawn(cls, given, named)
             return object.__new__(cls)
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
@@ -98,7 +108,8 @@ def check_scheme(scheme: Any, what: str = "scheme") -> None:
     if isinstance(scheme, Scheme):
         return
     hint = ""
-    if isinstance(scheme, type) and issubclass(scheme, Scheme):
+    preset = isinstance(scheme, FunctionType) and scheme.__module__.startswith("winit.presets.")
+    if preset or (isinstance(scheme, type) and issubclass(scheme, Scheme)):
         hint = f"; did you mean {scheme.__name__}()?"
     elif isinstance(scheme, str):
         name = scheme.partition("(")[0].strip()

@@ -489,7 +489,10 @@ def _complete(name: str, given: Any, rules: Sequence[Rule]) -> Param:
                 f"must be a Param or a shape, not {type(given).__name__}; Plan.from_shapes takes arrays and tensors"
             )
         if isinstance(given, (Scheme, str)) or (isinstance(given, type) and issubclass(given, Scheme)):
-            raise TypeError(f"must be a Param or a shape, not {shown(given)}; a scheme comes from Param or from rules")
+            hint = f"; did you mean {given.__name__}()?" if isinstance(given, type) else ""
+            raise TypeError(
+                f"must be a Param or a shape, not {shown(given)}; a scheme comes from Param or from rules{hint}"
+            )
         given = Param(given)
     if given.tied is not None:
         return given

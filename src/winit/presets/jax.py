@@ -96,7 +96,10 @@ def variance_scaling(
     >>> variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # flax's Embed
     with_layout(scheme=variance_scaling(), layout=Axes(in_=-2, out=0))
     """
-    return _with_layout(_schemes.variance_scaling(scale, mode, distribution), _layout(in_axis, out_axis, batch_axis))
+    return _with_layout(
+        _schemes.variance_scaling(scale=scale, mode=mode, distribution=distribution),
+        _layout(in_axis, out_axis, batch_axis),
+    )
 
 
 def glorot_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:

@@ -191,7 +191,7 @@ def Constant(value: float = 0.0) -> _Scheme:
     >>> Constant(0.5)
     constant(value=0.5)
     """
-    return _schemes.constant(value)
+    return _schemes.constant(value=value)
 
 
 def Identity(gain: float = 1.0) -> _Scheme:
@@ -200,7 +200,7 @@ def Identity(gain: float = 1.0) -> _Scheme:
     >>> Identity(2.0)
     identity(gain=2.0)
     """
-    return _schemes.identity(gain)
+    return _schemes.identity(gain=gain)
 
 
 def RandomNormal(mean: float = 0.0, stddev: float = 0.05) -> _Scheme:
@@ -209,7 +209,7 @@ def RandomNormal(mean: float = 0.0, stddev: float = 0.05) -> _Scheme:
     >>> RandomNormal()
     normal(std=0.05)
     """
-    return _schemes.normal(mean, _stddev(stddev))
+    return _schemes.normal(mean=mean, std=_stddev(stddev))
 
 
 def TruncatedNormal(mean: float = 0.0, stddev: float = 0.05) -> _Scheme:
@@ -218,7 +218,7 @@ def TruncatedNormal(mean: float = 0.0, stddev: float = 0.05) -> _Scheme:
     >>> TruncatedNormal().moments().high
     0.1
     """
-    return _schemes.truncated_normal(mean, _stddev(stddev))
+    return _schemes.truncated_normal(mean=mean, std=_stddev(stddev))
 
 
 def RandomUniform(minval: float = -0.05, maxval: float = 0.05) -> _Scheme:
@@ -293,7 +293,7 @@ def Orthogonal(gain: float = 1.0) -> _Scheme:
     >>> Orthogonal(2.0)
     with_layout(scheme=orthogonal(gain=2.0), layout='io')
     """
-    return _with_layout(_schemes.orthogonal(gain), "io")
+    return _with_layout(_schemes.orthogonal(gain=gain), "io")
 
 
 def STFT(
@@ -309,7 +309,7 @@ def STFT(
     >>> STFT("imag", window=None)
     with_layout(scheme=stft(side='imag', window=None), layout='io')
     """
-    return _with_layout(_schemes.stft(side, window, scaling, periodic), "io")
+    return _with_layout(_schemes.stft(side=side, window=window, scaling=scaling, periodic=periodic), "io")
 
 
 # ---- the other names that Keras exports

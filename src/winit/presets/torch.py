@@ -125,7 +125,7 @@ def normal_(mean: float = 0.0, std: float = 1.0) -> _Scheme:
     >>> normal_(std=0.02)
     normal(std=0.02)
     """
-    return _normal(mean, std)
+    return _normal(mean=mean, std=std)
 
 
 def trunc_normal_(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> _Scheme:
@@ -149,7 +149,7 @@ def constant_(val: float) -> _Scheme:
     >>> constant_(0.5)
     constant(value=0.5)
     """
-    return _constant(val)
+    return _constant(value=val)
 
 
 def ones_() -> _Scheme:
@@ -185,7 +185,7 @@ def dirac_(groups: int = 1) -> _Scheme:
     >>> dirac_(2)
     with_layout(scheme=dirac(groups=2), layout='oi')
     """
-    return _with_layout(_dirac(groups), "oi")
+    return _with_layout(_dirac(groups=groups), "oi")
 
 
 def xavier_uniform_(gain: float = 1.0) -> _Scheme:
@@ -194,7 +194,7 @@ def xavier_uniform_(gain: float = 1.0) -> _Scheme:
     >>> xavier_uniform_().moments((100, 200)).high
     0.1414213562373095
     """
-    return _with_layout(_xavier_uniform(gain), "oi")
+    return _with_layout(_xavier_uniform(gain=gain), "oi")
 
 
 def xavier_normal_(gain: float = 1.0) -> _Scheme:
@@ -203,7 +203,7 @@ def xavier_normal_(gain: float = 1.0) -> _Scheme:
     >>> xavier_normal_().moments((100, 100)).std
     0.1
     """
-    return _with_layout(_xavier_normal(gain), "oi")
+    return _with_layout(_xavier_normal(gain=gain), "oi")
 
 
 def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
@@ -242,7 +242,7 @@ def orthogonal_(gain: float = 1.0) -> _Scheme:
     >>> orthogonal_(2.0)
     with_layout(scheme=orthogonal(gain=2.0), layout='oi')
     """
-    return _with_layout(_orthogonal(gain), "oi")
+    return _with_layout(_orthogonal(gain=gain), "oi")
 
 
 def sparse_(sparsity: float, std: float = 0.01) -> _Scheme:
@@ -251,7 +251,7 @@ def sparse_(sparsity: float, std: float = 0.01) -> _Scheme:
     >>> sparse_(0.9)
     sparse_columns(sparsity=0.9)
     """
-    return _sparse_columns(sparsity, 0.0, std)
+    return _sparse_columns(sparsity=sparsity, std=std)
 
 
 def __dir__() -> list[str]:

@@ -111,6 +111,7 @@ class literal(Scheme):
     __slots__ = ("values",)
     values: np.ndarray
     _small = False
+    _of_values = True
 
     def __init__(self, values: Any) -> None:
         array = np.array(values) if isinstance(values, (np.ndarray, np.generic)) else _exact_array(values)
