@@ -318,13 +318,20 @@ def _check(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> in
         if isinstance(out, np.ndarray):
             given = f"{'one' if out.flags.writeable else 'a read-only one'} of {out.dtype} and shape {out.shape}"
         raise TypeError(f"out of {what} must be a writable array of one axis of {_names(kinds)}, not {given}")
+    if type(key) is not tuple or len(key) != 2 or type(key[0]) is not U32 or type(key[1]) is not U32:
+        _check_key(key)
+    if type(lo) is not int or lo < 0:
+        lo = check_integer(lo, "lo", 0, None)
+    if lo + out.size > 1 << 63:
+        raise ValueError(BEYOND)
+    return lo
+
+
+def _check_key(key: Any) -> None:
+    """Check a key that is not as winit.jit.key makes it: two words in integers of any kind do."""
     words = [integer_of(word) for word in key] if type(key) is tuple else []
     if len(words) != 2 or any(word is None or not 0 <= word < 1 << 32 for word in words):
         raise TypeError(f"key must be that of winit.jit.key, not {shown(key)}")
-    first = check_integer(lo, "lo", 0, None)
-    if first + out.size > 1 << 63:
-        raise ValueError(BEYOND)
-    return first
 
 
 def _check_type(out: Any, what: str, kinds: tuple[Any, ...], key: Any, lo: Any) -> None:

@@ -62,7 +62,7 @@ class Scheme(Record):
         def __new__(cls, *given: Any, **named: Any) -> Scheme:
             if named and ("seed" in named or "shape" in named):
                 raise _not_drawn(cls, given, named)
-            if given and _is_shape(cls, given[0]):
+            if given and type(given[0]) in (tuple, list) and _is_shape(cls, given[0]):
                 raise _not_drawn(cls, given, named)
             return object.__new__(cls)
 
