@@ -701,3 +701,51 @@ def test_wrong_kinds_at_numbas_door(name):
         valid["fn"] = numba.njit(lambda u: u)
     function(**{each: fresh(value) for each, value in valid.items()})
     assert violations(name, function, valid) is None
+
+
+@pytest.mark.parametrize("flag", ["no", 1, 0, None, np.bool_(True)])
+def test_flags_are_true_or_false(flag, tmp_path):
+    """What is merely true, as "no" is, does not replace a file."""
+    path = tmp_path / "f.safetensors"
+    path.write_bytes(b"mine")
+    x, weight = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+    for name, call in {
+        "overwrite": lambda: PLAN.write(path, seed=0, overwrite=flag),
+        "stats": lambda: winit.dense_forward(x, weight, stats=flag),
+        "check_finite": lambda: winit.dense_forward(x, weight, check_finite=flag),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name} must be True or False, not "):
+            call()
+    assert path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("value", ["datetime64", "array('x')", "masked constant", "str_", "bool_", "1j"])
+def test_what_numpy_would_make_a_number_of_is_none(value):
+    with pytest.raises(TypeError, match="^std must be a number, not "):
+        winit.normal(std=WRONG[value]())
+
+
+def test_what_a_callers_own_object_raises_is_told():
+    with pytest.raises(
+        TypeError, match="^seed must be an integer, not Index, whose __index__ raises ZeroDivisionError$"
+    ):
+        winit.draw(NORMAL, 3, seed=Index(_raise))
+    with pytest.raises(TypeError, match="^std must be a number, not .*, whose __float__ raises ZeroDivisionError$"):
+        winit.normal(std=RaisingFloat())
+    with pytest.raises(
+        TypeError, match="^path must be .*, not RaisingPath, whose __fspath__ raises ZeroDivisionError$"
+    ):
+        PLAN.write(RaisingPath(), seed=0)
+    with pytest.raises(ZeroDivisionError):  # of a caller's own loop all is told
+        Plan((1 // 0 for _ in range(3)), [("*", NORMAL)])
+
+
+def test_integers_of_thousands_of_digits_are_told_by_their_size():
+    for call in (
+        lambda: winit.draw(NORMAL, 3, seed=10**5000),
+        lambda: winit.gpt2_residual(10**5000),
+        lambda: PLAN.build(seed=0, threads=10**5000),
+        lambda: recipes.gpt2(layers=10**5000),
+    ):
+        with pytest.raises(ValueError, match="not an integer of 16610 bits$"):
+            call()
