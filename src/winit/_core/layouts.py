@@ -58,8 +58,8 @@ class Axes(Record):
 
     Raises
     ------
-    TypeError : not integers. ValueError : an axis named twice in one role, or beyond the 64 that a tensor may have; batch
-        shared with another role, counts below 1, groups together with splits of several sizes.
+    TypeError : not integers. ValueError : an axis named twice in one role, or beyond the 64 that a tensor may have;
+        batch shared with another role, counts below 1, groups together with splits of several sizes.
 
     >>> fans((3 * 512, 512), Axes(in_=1, out=0, splits=3))
     (512, 512)
