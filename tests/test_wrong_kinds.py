@@ -744,7 +744,6 @@ def test_integers_of_thousands_of_digits_are_told_by_their_size():
     for call in (
         lambda: winit.draw(NORMAL, 3, seed=10**5000),
         lambda: winit.gpt2_residual(10**5000),
-        lambda: PLAN.build(seed=0, threads=10**5000),
         lambda: recipes.gpt2(layers=10**5000),
     ):
         with pytest.raises(ValueError, match="not an integer of 16610 bits$"):

@@ -201,4 +201,4 @@ def check_threads(threads: Any) -> int | None:
         return None
     if isinstance(threads, bool) or not hasattr(threads, "__index__"):
         raise TypeError(f"threads must be an integer or None, not {type(threads).__name__}")
-    return check_integer(threads, "threads")
+    return check_integer(threads, "threads", most=None)  # more than there is work for are no error
