@@ -129,6 +129,21 @@ def test_patterns_refused(pattern, match):
         Plan.from_toml(text)
 
 
+@pytest.mark.parametrize("index", ["i", "normal", "constant", "torch", "Axes"])
+def test_the_index_of_a_range_may_be_called_what_a_scheme_is(index):
+    """The text of a scheme is the same for every tensor of the range, and its law is not."""
+    tensors = f"""'h.{{{index}=0..2}}' = {{ shape = [1], scheme = 'constant({index})' }}
+'g.{{{index}=0..2}}.{{e=3..4}}' = {{ shape = ['{index} + 1'], scheme = 'normal(std={index} + e)' }}
+'k.{{0..1}}' = {{ shape = [1] }}
+'m.{{{index}=5..6}}' = {{ shape = [1] }}"""
+    plan = Plan.from_toml(document(tensors, rules="[[rules]]\nmatch = '*'\nscheme = 'constant(7)'\n"))
+    assert [plan[f"h.{n}"].scheme for n in range(3)] == [winit.constant(n) for n in range(3)]
+    for n in range(3):
+        for e in (3, 4):
+            assert plan[f"g.{n}.{e}"].scheme == winit.normal(std=n + e) and plan[f"g.{n}.{e}"].shape == (n + 1,)
+    assert plan["k.1"].scheme == plan["m.6"].scheme == winit.constant(7)
+
+
 def test_the_index_of_a_range_in_schemes_and_rules():
     text = document(
         """

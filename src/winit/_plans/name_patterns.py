@@ -20,7 +20,7 @@ from typing import Any
 from winit._core.checks import shown
 from winit._plans.expressions import check_name, evaluate_integer, shown_text
 
-__all__ = ["escaped", "expand", "filled"]
+__all__ = ["escaped", "expand", "filled", "range_names"]
 
 _NAMED = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
 _MOST = 1_000_000
@@ -88,6 +88,20 @@ def _range(piece: str, names: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
         raise ValueError(f"the range {shown_piece} makes more than a million names")
     for number in range(first, last + 1):
         yield str(number), {**names, index: number} if index else names
+
+
+def range_names(pattern: str) -> set[str]:
+    """Find the names that the ranges of a pattern give their indices; none in a pattern that is malformed.
+
+    >>> sorted(range_names("h.{i=0..layers-1}.{q,k}.{e = 0..7}"))
+    ['e', 'i']
+    """
+    try:
+        pieces = _split(pattern)
+    except ValueError:
+        return set()
+    found = (_NAMED.fullmatch(piece) for piece, braced in pieces if braced)
+    return {named[1] for named in found if named}
 
 
 def escaped(name: str) -> str:

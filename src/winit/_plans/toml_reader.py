@@ -22,7 +22,7 @@ from winit._plans.expressions import (
     shown_text,
 )
 from winit._plans.globs import matches, unmatched
-from winit._plans.name_patterns import expand, filled
+from winit._plans.name_patterns import expand, filled, range_names
 from winit._plans.param import Param, shown_name
 from winit._plans.parameter_table import Value, check_requirements, settle
 
@@ -44,12 +44,6 @@ def known_schemes() -> dict[str, Any]:
         if name != "calculate_gain"
     }
     return {**schemes.named(), **theirs}
-
-
-@cache
-def _called_names() -> frozenset[str]:
-    """The names that calls and expressions use without a document giving them."""
-    return frozenset({part for name in known_schemes() for part in name.split(".")} | {*RESERVED, "Axes"})
 
 
 def read_params(source: Any, parameters: Any = None) -> dict[str, Param]:
@@ -228,13 +222,13 @@ class _Document:
         """Tell whether a call can be evaluated without the index of a range."""
         if not isinstance(text, str):
             return True
-        return not names_in(text) - {*self.names, *_called_names()} or not self._has_ranges
+        return not names_in(text) & self._indices
 
     @cached_property
-    def _has_ranges(self) -> bool:
-        """Whether a name of the document names a range."""
+    def _indices(self) -> set[str]:
+        """The names that ranges of the document give their indices; a scheme's name may be among them."""
         tensors = self.document.get("tensors", {})
-        return isinstance(tensors, dict) and any("=" in pattern for pattern in tensors)
+        return {index for pattern in tensors for index in range_names(pattern)} if isinstance(tensors, dict) else set()
 
     def _check_met(self, rule: _TomlRule, known: Mapping[str, Any]) -> None:
         """Raise for a pattern that matches no name, unless it is optional or its `when` does not hold."""
