@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import winit
 from winit import Axes
+from winit._core.dtypes import numpy_dtype
 
 PARTS = (12, 4, 8)
 OI = Axes(in_=1, out=0, splits=PARTS)
@@ -162,29 +163,128 @@ def test_groups_along():
         winit.fans(shape, Axes(in_=1, out=0, groups=4, groups_along="in"))
 
 
-# ---- boxes of closed forms
+# ---- closed forms: the definition of each, element by element, and boxes of tensors too large to make whole
+
+
+def _hadamard(i, j, out, in_):
+    if out <= in_:
+        return float(i == j)
+    return (-1.0) ** bin(i & j).count("1") / math.sqrt(2 ** math.ceil(math.log2(out)))
+
+
+def _dirac(index, shape):
+    """torch.nn.init.dirac_ of four groups."""
+    out, in_, *taps = index
+    centre = all(tap == size // 2 for tap, size in zip(taps, shape[2:], strict=True))
+    return float(centre and out % (shape[0] // 4) == in_)
+
+
+def _idinit(index, shape):
+    """Unit and input, channels first and then the taps, agree modulo the fewer."""
+    inputs = np.ravel_multi_index(index[1:], shape[1:])
+    few = min(shape[0], math.prod(shape[1:]))
+    return float(index[0] % few == inputs % few)
 
 
 CLOSED = [
-    (winit.identity(0.3), (300_000, 400_000), "oi"),
-    (winit.irnn(), (300_000, 300_000), "oi"),
-    (winit.hadamard(), (1 << 20, 1 << 18), "oi"),
-    (winit.hadamard(), (1 << 18, 1 << 20), "io"),
-    (winit.dirac(groups=4), (1 << 16, 1 << 14, 9, 9), "oi"),
-    (winit.idinit(), (300_000, 400_001), "oi"),
-    (winit.idinit(), (400_001, 300, 31), "oi"),
-    (winit.mamba_a_log(), (1 << 20, 1 << 14), "oi"),
-    (winit.mamba_dt_bias(), (1 << 34,), "oi"),
-    (winit.lstm_bias(), (1 << 34,), "oi"),
+    (winit.identity(0.3), (300_000, 400_000), "oi", (123_456, 123_455), lambda at, _: 0.3 * (at[0] == at[1])),
+    (winit.irnn(), (300_000, 300_000), "oi", (299_990, 299_991), lambda at, _: float(at[0] == at[1])),
+    (winit.hadamard(), (1 << 20, 1 << 18), "oi", (654_321, 123_456), lambda at, n: _hadamard(*at, *n)),
+    (winit.hadamard(), (1 << 20, 1 << 18), "io", (123_456, 123_455), lambda at, n: _hadamard(*at[::-1], *n[::-1])),
+    (winit.hadamard(), (1 << 18, 300_001), "io", (65_432, 123_456), lambda at, n: _hadamard(*at[::-1], *n[::-1])),
+    (winit.dirac(groups=4), (1 << 16, 1 << 14, 9, 9), "oi", (20_000, 3_615, 3, 2), _dirac),
+    (winit.idinit(), (300_000, 400_001), "oi", (99_990, 399_989), _idinit),
+    (winit.idinit(), (300_000, 400_001), "oi", (2, 299_999), _idinit),
+    (winit.idinit(), (400_001, 300, 31), "oi", (9_300 + 155, 5, 0), _idinit),
+    (winit.mamba_a_log(), (1 << 20, 1 << 14), "oi", (5, 16_000), lambda at, _: math.log(at[1] + 1)),
+    (winit.lstm_bias(), (1 << 34,), "oi", ((1 << 32) - 2,), lambda at, n: float(n[0] // 4 <= at[0] < n[0] // 2)),
+    (winit.lstm_bias(), (1 << 34,), "oi", ((1 << 33) - 3,), lambda at, n: float(n[0] // 4 <= at[0] < n[0] // 2)),
 ]
 
 
-@pytest.mark.parametrize(("scheme", "shape", "layout"), CLOSED, ids=[repr(case[0]) for case in CLOSED])
-def test_a_box_of_a_closed_form_costs_what_the_box_costs(scheme, shape, layout):
-    """Tensors of hundreds of gigabytes, of which a few elements are drawn."""
-    box = tuple(slice(size // 2, size // 2 + 4) for size in shape)
-    got = winit.draw(scheme, shape, seed=0, name="w", layout=layout, box=box)
-    steps = np.cumprod([1, *shape[:0:-1]])[::-1]
-    start = sum(part.start * int(step) for part, step in zip(box, steps, strict=True))
-    row = winit.draw(scheme, shape, seed=0, name="w", layout=layout, box=range(start, start + 4))
-    assert (row == got.reshape(-1)[:4]).all()
+@pytest.mark.parametrize(
+    ("scheme", "shape", "layout", "first", "element"), CLOSED, ids=[f"{case[0]!r}-{case[1]}" for case in CLOSED]
+)
+def test_a_box_of_a_closed_form(scheme, shape, layout, first, element):
+    """Elements of tensors of hundreds of gigabytes are those of the definition, and cost what the box costs."""
+    box = tuple(slice(start, min(start + 6, size)) for start, size in zip(first, shape, strict=True))
+    got = winit.draw(scheme, shape, seed=0, name="w", layout=layout, dtype="float64", box=box)
+    for offset in np.ndindex(got.shape):
+        index = tuple(start + step for start, step in zip(first, offset, strict=True))
+        assert got[offset] == pytest.approx(element(index, shape), rel=1e-15), index
+    assert got.any()
+    start = int(np.ravel_multi_index(first, shape))
+    row = winit.draw(scheme, shape, seed=0, name="w", layout=layout, dtype="float64", box=range(start, start + 4))
+    assert (row == got.reshape(-1, got.shape[-1])[0, :4]).all()
+
+
+def test_a_box_of_mamba_dt_bias():
+    """The bias of the uniform draw at the same indices: its softplus is exp(log low + u (log high - log low))."""
+    box = slice((1 << 33) + 1, (1 << 33) + 9)
+    got = winit.draw(winit.mamba_dt_bias(), 1 << 34, seed=0, name="w", dtype="float64", box=box)
+    u = winit.draw(winit.uniform(0, 1), 1 << 34, seed=0, name="w", dtype="float64", box=box)
+    assert np.logaddexp(0, got) == pytest.approx(np.exp(np.log(0.001) + u * np.log(100)), rel=1e-12)
+
+
+UNEQUAL = [
+    (winit.identity(0.5), (5, 4)),
+    (winit.hadamard(), (7, 3)),
+    (winit.idinit(), (7, 3)),
+    (winit.dirac(), (6, 2, 3)),
+    (winit.mamba_dt_bias(), (9, 2)),
+]
+
+
+@pytest.mark.parametrize(("scheme", "shape"), UNEQUAL, ids=[repr(case[0]) for case in UNEQUAL])
+@settings(max_examples=60, deadline=None, database=None)
+@given(data=st.data())
+def test_closed_forms_of_unequal_parts(scheme, shape, data):
+    """Each part is what it would be alone, in boxes, ranges, in place and added."""
+    cut = data.draw(st.integers(1, shape[0] - 1))
+    if 2 * cut == shape[0]:
+        cut += 1
+    layout = Axes(in_=1, out=0, splits=(cut, shape[0] - cut))
+    whole = winit.draw(scheme, shape, seed=1, name="w", layout=layout)
+    if not isinstance(scheme, winit.mamba_dt_bias):
+        parts = [winit.draw(scheme, (rows, *shape[1:]), seed=1) for rows in layout.splits]
+        assert whole.tobytes() == np.concatenate(parts).tobytes()
+    else:  # the draws of a part begin where those before it end, and here no two are alike
+        assert whole.tobytes() == winit.draw(scheme, shape, seed=1, name="w").tobytes()
+    box = tuple(slice(*sorted((data.draw(st.integers(0, size)), data.draw(st.integers(0, size))))) for size in shape)
+    assert (winit.draw(scheme, shape, seed=1, name="w", layout=layout, box=box) == whole[box]).all()
+    lo, hi = sorted((data.draw(st.integers(0, whole.size)), data.draw(st.integers(0, whole.size))))
+    flat = winit.draw(scheme, shape, seed=1, name="w", layout=layout, box=range(lo, hi))
+    assert (flat == whole.reshape(-1)[lo:hi]).all()
+    out = np.full(shape, 2.0, np.float32)
+    winit.add(out, scheme, seed=1, name="w", layout=layout, scale=-2.0)
+    assert out.tobytes() == (np.float32(2) + np.float32(-2) * whole).tobytes()
+
+
+def test_a_box_of_unequal_parts_costs_what_the_box_costs():
+    layout = Axes(in_=1, out=0, splits=(150_000, 250_000))
+    box = (slice(149_998, 150_002), slice(0, 3))
+    got = winit.draw(winit.identity(), (400_000, 300_000), seed=0, layout=layout, box=box)
+    assert got.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("scheme", "shape"),
+    [
+        (winit.identity(), (3, 4)),
+        (winit.irnn(), (3, 3)),
+        (winit.dirac(), (2, 2, 3)),
+        (winit.hadamard(), (2, 2, 3)),
+        (winit.idinit(), (3, 5)),
+        (winit.lstm_bias(), (8,)),
+        (winit.stft("imag"), (5, 1, 8)),
+    ],
+    ids=repr,
+)
+def test_adding_a_closed_form_to_negative_zeros(scheme, shape, dtype):
+    """out + scale * value everywhere, at the zeros too: -0 + 0 is 0."""
+    kind = numpy_dtype(dtype)
+    out = np.full(shape, -0.0, kind)
+    winit.add(out, scheme, seed=0, scale=2.0)
+    expected = np.full(shape, -0.0, kind) + kind.type(2) * winit.draw(scheme, shape, seed=0, dtype=dtype)
+    assert out.tobytes() == expected.astype(kind).tobytes()

@@ -262,3 +262,12 @@ def test_constants_in_any_dtype(dtype):
 def test_large_integers_are_exact():
     assert winit.draw(winit.constant(2**63 - 1), 2, seed=0, dtype="int64")[1] == 2**63 - 1
     assert winit.draw(winit.literal([2**64 - 1]), 1, seed=0, dtype="uint64")[0] == 2**64 - 1
+
+
+def test_a_literal_makes_its_law_once():
+    """The law holds a copy of the bytes, which is as large as the tensor: every bind of every span would make one."""
+    scheme = winit.literal(np.arange(6.0).reshape(2, 3))
+    for twin in (scheme, pickle.loads(pickle.dumps(scheme)), copy.copy(scheme), copy.deepcopy(scheme)):
+        assert twin == scheme and twin.law((2, 3)) is twin.law((2, 3)) and twin.law((2, 3)) == scheme.law((2, 3))
+        assert hash(twin.law((2, 3))) == hash(scheme.law((2, 3)))
+    assert scheme.law((2, 3)) != winit.literal(np.arange(6.0).reshape(2, 3) + 1).law((2, 3))

@@ -7,6 +7,7 @@ what the kernel needs besides, states its moments in closed form, and binds itse
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -33,6 +34,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "cut",
+    "mixture",
 ]
 
 
@@ -46,6 +48,16 @@ class Moments(NamedTuple):
     std: float
     low: float
     high: float
+
+
+def mixture(found: Sequence[Moments], sizes: Sequence[int]) -> Moments:
+    """Mix the moments of parts of a tensor, in the proportion of their sizes."""
+    weights = [size / max(sum(sizes), 1) for size in sizes]
+    mean = math.fsum(weight * each.mean for weight, each in zip(weights, found, strict=True))
+    square = math.fsum(
+        weight * (each.std * each.std + (each.mean - mean) ** 2) for weight, each in zip(weights, found, strict=True)
+    )
+    return Moments(mean, math.sqrt(square), min(each.low for each in found), max(each.high for each in found))
 
 
 class Law(Protocol):
@@ -155,14 +167,14 @@ class Constant(_KernelLaw):
 
 
 class Literal(Record):
-    """The values given."""
+    """The values given; equality and hash go by their bytes, which a scheme has made once (`identity`)."""
 
     __slots__ = ("values",)
     values: np.ndarray
     any_dtype = True
 
-    def __init__(self, values: np.ndarray) -> None:
-        self._set(values, identity=(values.tobytes(), values.shape, values.dtype.str))
+    def __init__(self, values: np.ndarray, identity: tuple[Any, ...]) -> None:
+        self._set(values, identity=identity)
 
     def params(self, dtype: str) -> tuple[float, ...]:
         """No numbers; whether the dtype has the values."""
@@ -456,14 +468,7 @@ class Parted(Record):
         return tuple(number for law in self.laws for number in law.params(dtype))
 
     def moments(self) -> Moments:
-        found = [law.moments() for law in self.laws]
-        weights = [extent / max(sum(self.extents), 1) for extent in self.extents]
-        mean = math.fsum(weight * each.mean for weight, each in zip(weights, found, strict=True))
-        square = math.fsum(
-            weight * (each.std * each.std + (each.mean - mean) ** 2)
-            for weight, each in zip(weights, found, strict=True)
-        )
-        return Moments(mean, math.sqrt(square), min(each.low for each in found), max(each.high for each in found))
+        return mixture([law.moments() for law in self.laws], self.extents)
 
     def bind(self, to: Destination) -> Bound:
         return bind_by_parts(to, self.axis, self.extents, self.laws) if to.out.size else Nothing()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from winit._core.bounds import Destination, store
-from winit._core.laws import Law, Moments
+from winit._core.laws import Law, Moments, mixture
 from winit._core.layouts import Axes, Layout, out_parts, roles
 from winit._core.scheme import Scheme
 from winit._core.whole import Formula, TensorStream, WholeTensor
@@ -50,11 +50,13 @@ class WholeScheme(Scheme):
             split = len(extents) if len(set(extents)) == 1 else 1
             single = Axes(layout.in_, layout.out, layout.batch, layout.groups, split, layout.groups_along)
             if split == 1 and len(extents) > 1:
-                made = _Parts(self, axis, extents, single)
-                made.check(shape, layout)
-                return WholeTensor(made, shape, layout)
+                return _Parts(self, axis, extents, single).law(shape)
             layout = single
         self.check(shape, layout)
+        return self._made(shape, layout)
+
+    def _made(self, shape: tuple[int, ...], layout: Layout) -> Law:
+        """The law of a tensor that the scheme fits."""
         return WholeTensor(self, shape, layout)
 
 
@@ -78,22 +80,43 @@ class _Parts(WholeScheme):
         for part in self.shapes(shape):
             self.scheme.check(part, self.layout)
 
+    def _made(self, shape: tuple[int, ...], layout: Layout) -> Law:
+        return (Formula if isinstance(self.scheme, FormulaScheme) else WholeTensor)(self, shape, layout)
+
+    def streams(self, stream: TensorStream, shape: tuple[int, ...]) -> list[TensorStream]:
+        """The stream of each part: its draws begin where those before it could end."""
+        sizes = [math.prod(part) for part in self.shapes(shape)]
+        return [TensorStream(stream.key, stream.dtype, stream.threads, sum(sizes[:i])) for i in range(len(sizes))]
+
     def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-        made, offset = [], 0
-        for part in self.shapes(shape):
-            own = TensorStream(stream.key, stream.dtype, stream.threads, offset)
-            made.append(self.scheme.values(own, part, self.layout))
-            offset += math.prod(part)
-        return np.concatenate(made, axis=self.axis)
+        parts = zip(self.streams(stream, shape), self.shapes(shape), strict=True)
+        return np.concatenate([self.scheme.values(own, part, self.layout) for own, part in parts], axis=self.axis)
+
+    def write(
+        self,
+        to: Destination,
+        out: np.ndarray,
+        box: Box,
+        stream: TensorStream,
+        shape: tuple[int, ...],
+        layout: Layout,
+    ) -> None:
+        """Store a box of a tensor whose parts are formulas: what each part has of it."""
+        assert isinstance(self.scheme, FormulaScheme)
+        axis, own, first = self.axis, box[self.axis], 0
+        for part_stream, part in zip(self.streams(stream, shape), self.shapes(shape), strict=True):
+            lo, hi = max(own.start, first), min(own.stop, first + part[axis])
+            if lo < hi:
+                inside = (*box[:axis], slice(lo - first, hi - first), *box[axis + 1 :])
+                rows = (slice(None),) * axis + (slice(lo - own.start, hi - own.start),)
+                self.scheme.write(to, out[rows], inside, part_stream, part, self.layout)
+            first += part[axis]
+
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        return max(self.scheme.reach(part, self.layout) for part in self.shapes(shape))
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
-        found = [self.scheme.whole_moments(part, self.layout) for part in self.shapes(shape)]
-        weights = [extent / max(sum(self.extents), 1) for extent in self.extents]
-        mean = math.fsum(weight * each.mean for weight, each in zip(weights, found, strict=True))
-        square = math.fsum(
-            weight * (each.std**2 + (each.mean - mean) ** 2) for weight, each in zip(weights, found, strict=True)
-        )
-        return Moments(mean, math.sqrt(square), min(each.low for each in found), max(each.high for each in found))
+        return mixture([self.scheme.whole_moments(part, self.layout) for part in self.shapes(shape)], self.extents)
 
     def __repr__(self) -> str:
         return repr(self.scheme)
@@ -121,10 +144,8 @@ class FormulaScheme(WholeScheme):
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
         self.entries(tuple(slice(0, 0) for _ in shape), shape, layout)
 
-    def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        found = super().law(shape, layout)
-        assert isinstance(found, WholeTensor)
-        return found if isinstance(found.maker, _Parts) else Formula(self, shape, found.layout)
+    def _made(self, shape: tuple[int, ...], layout: Layout) -> Law:
+        return Formula(self, shape, layout)
 
     def write(
         self,
@@ -140,10 +161,14 @@ class FormulaScheme(WholeScheme):
         if where is None:
             store(to, out, ..., np.broadcast_to(np.asarray(values, stream.dtype), out.shape))
             return
+        places = tuple(index - part.start for index, part in zip(where, box, strict=True))
         if to.scale is None:
             out[...] = 0
-        places = tuple(index - part.start for index, part in zip(where, box, strict=True))
-        store(to, out, places, np.asarray(values, stream.dtype))
+            store(to, out, places, np.asarray(values, stream.dtype))
+        else:  # scale * 0 is added like any other product: -0 becomes 0
+            made = np.zeros(out.shape, stream.dtype)
+            made[places] = values
+            store(to, out, ..., made)
 
     def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
         made = np.empty(shape, stream.dtype)

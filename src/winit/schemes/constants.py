@@ -108,8 +108,9 @@ class literal(Scheme):
 
     """
 
-    __slots__ = ("values",)
+    __slots__ = ("_law", "values")
     values: np.ndarray
+    _law: Literal
     _small = False
     _of_values = True
 
@@ -128,16 +129,18 @@ class literal(Scheme):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("values must be finite")
         array.flags.writeable = False
-        self._set(array, identity=(array.tobytes(), array.shape, array.dtype.str))
+        identity = (array.tobytes(), array.shape, array.dtype.str)
+        self._set(array, identity=identity)
+        object.__setattr__(self, "_law", Literal(array, identity))  # once: a copy of the bytes is made for each
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         if self.values.shape != tuple(shape):
             raise ValueError(f"literal values have shape {self.values.shape}, the tensor has {tuple(shape)}")
-        return Literal(self.values)
+        return self._law
 
     def moments(self, shape: Any = (), layout: Layout = "oi") -> Moments:
         """Return the mean, std, low and high of the values."""
-        return Literal(self.values).moments()
+        return self._law.moments()
 
     def __repr__(self) -> str:
         return f"literal({self.values.tolist()!r})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -103,10 +102,7 @@ class stft(FormulaScheme):
         if bands < 2:
             raise ValueError(f"stft needs at least 2 channels out, F / 2 + 1 for F frequencies, not {bands} ({shape})")
         count = 2 * (bands - 1)
-        first, last = box[along], box[out]
-        if (box[in_].start, box[in_].stop) != (0, 1):  # an empty box
-            return Entries((np.empty(0, np.int64),) * 3, 0.0)
-        t, f = (grid.ravel() for grid in np.mgrid[first, last])
+        t, f = np.ogrid[box[along], box[out]]
         # -sin x = cos(x + a quarter turn), taken among 4 F angles so that a quarter is whole
         values = cosines(4 * count)[(4 * (t * f % count) + (count if self.side == "imag" else 0)) % (4 * count)]
         window = self._window(length)
@@ -125,6 +121,4 @@ class stft(FormulaScheme):
             if scale == 0:
                 raise ValueError(f"the window of {length} numbers is 0 everywhere, and cannot be scaled")
             values = values * window[t] / scale
-        where: list[Any] = [None] * 3
-        where[along], where[out], where[in_] = t, f, np.zeros_like(t)
-        return Entries(tuple(where), values)
+        return Entries(None, np.expand_dims(values if along < out else values.T, in_))
