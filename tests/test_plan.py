@@ -218,6 +218,11 @@ def test_rule_without_a_scheme_refused():
         ({"a": Param((1,), winit.literal([2]), "bool")}, ValueError, r"^a: literal\(\[2\]\) holds values that bool"),
         ({"a": Param((1,), winit.literal([1e39]), "bfloat16")}, ValueError, r"^a: literal\(.*\) holds values that"),
         ({"a": Param(tied="b")}, ValueError, r"^a: tied to 'b', which is not in the plan$"),
+        (
+            {"a": Param(tied="wgiht"), "weight": Param((1,), winit.zeros())},
+            ValueError,
+            r"^a: tied to 'wgiht', which is not in the plan; the nearest is 'weight'$",
+        ),
         ({"a": Param(tied="a")}, ValueError, r"^a: tied to 'a', which is itself tied to 'a'$"),
         (
             {"a": Param((2,), scheme=winit.zeros()), "b": Param(tied="a"), "c": Param(tied="b")},

@@ -10,7 +10,17 @@ from typing import Any
 
 from winit._core.checks import items_of, shown
 
-__all__ = ["captured", "check_patterns", "matches", "matching", "nearest_names", "substituted", "unmatched"]
+__all__ = [
+    "captured",
+    "check_met",
+    "check_patterns",
+    "matches",
+    "matching",
+    "nearest_hint",
+    "nearest_names",
+    "substituted",
+    "unmatched",
+]
 
 Patterns = str | Iterable[str]
 
@@ -58,12 +68,18 @@ def check_patterns(patterns: Any, what: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[str]:
-    """Return the names that patterns match, in the names' order; each pattern matches one at least."""
-    patterns, names = tuple(patterns), list(names)
+def check_met(patterns: Iterable[str], names: Iterable[str], what: str) -> None:
+    """Raise for a pattern that matches none of the names: it is nearly always a misspelling."""
+    names = list(names)
     for pattern in patterns:
         if not any(matches(pattern, name) for name in names):
             raise ValueError(unmatched(pattern, names, what))
+
+
+def matching(patterns: Iterable[str], names: Iterable[str], what: str) -> list[str]:
+    """Return the names that patterns match, in the names' order; each pattern matches one at least."""
+    patterns, names = tuple(patterns), list(names)
+    check_met(patterns, names, what)
     return [name for name in names if any(matches(pattern, name) for pattern in patterns)]
 
 
@@ -87,14 +103,17 @@ def nearest_names(pattern: str, names: Iterable[str], most: int = 3) -> list[str
     return [name for score, name in scored[:most] if score >= max(0.6, best - 0.1)]
 
 
+def nearest_hint(name: str, names: Iterable[str]) -> str:
+    """Name, in a clause that ends a message, the names that come nearest to one that is not there."""
+    names = list(names)
+    near = nearest_names(name, names)
+    if near:
+        return f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(map(repr, near))}"
+    if not names:
+        return "; there are none"
+    return f"; there are {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}"
+
+
 def unmatched(pattern: str, names: Iterable[str], what: str) -> str:
     """Say that a pattern matches no name, and which names come nearest."""
-    names = list(names)
-    near = nearest_names(pattern, names)
-    if near:
-        hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(map(repr, near))}"
-    elif names:
-        hint = f"; there are {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}"
-    else:
-        hint = "; there are none"
-    return f"{what} {shown(pattern)} matches no name{hint}"
+    return f"{what} {shown(pattern)} matches no name{nearest_hint(pattern, names)}"

@@ -18,7 +18,7 @@ from winit._core.keys import stream_key
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
 from winit._core.shapes import MAX_SIZE, Box, check_box, locate
-from winit._plans.globs import check_patterns, matches, matching, nearest_names, unmatched
+from winit._plans.globs import check_patterns, matches, matching, nearest_hint, unmatched
 from winit._plans.param import Param, Rule, check_rule, shown_name
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ class Plan(Mapping[str, Param]):
                 continue
             target = self._params.get(param.tied)
             if target is None:
-                near = nearest_names(param.tied, self._params)
-                hint = f" (the nearest: {', '.join(map(repr, near))})" if near else ""
+                others = [other for other in self._params if other != name]
+                hint = nearest_hint(param.tied, others) if others else ""
                 raise ValueError(f"{shown_name(name)}: tied to {shown(param.tied)}, which is not in the plan{hint}")
             if target.tied is not None:
                 raise ValueError(f"{shown_name(name)}: tied to {param.tied!r}, which is itself tied to {target.tied!r}")
@@ -275,7 +275,7 @@ class Plan(Mapping[str, Param]):
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
         if name not in self._params:
-            raise ValueError(unmatched(name, self._params, "the plan lacks"))
+            raise ValueError(f"the plan has no tensor {shown(name)}{nearest_hint(name, self._params)}")
         return name
 
     def _stored(self, name: Any) -> str:
@@ -384,7 +384,7 @@ class Plan(Mapping[str, Param]):
         """
         stream_key(seed)
         threads = check_threads(threads)
-        chosen = list(self) if names is None else matching(check_patterns(names, "names"), self, "names")
+        chosen = list(self) if names is None else matching(check_patterns(names, "names"), self, "the pattern")
         arrays: dict[str, np.ndarray] = {}
         bounds = []
         for name in dict.fromkeys(map(self._stored, chosen)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -20,6 +19,7 @@ from winit._files.entries import Entry
 from winit._files.reader import Reader, reader_of, take
 from winit._files.safetensors_header import CODES
 from winit._files.storing import SPAN
+from winit._plans.globs import matches
 from winit._plans.param import Param
 from winit._trained.name_rules import FITS
 from winit.checkpoint.spans import DrawnSpan
@@ -212,9 +212,7 @@ class LoadedSpan:
             yield self.place + lo * param.itemsize, memoryview(data)
 
 
-def fitted(
-    name: str, param: Param, key: str, entry: Entry, ways: Sequence[tuple[re.Pattern[str], str]], cast: bool
-) -> Loaded:
+def fitted(name: str, param: Param, key: str, entry: Entry, ways: Sequence[tuple[str, str]], cast: bool) -> Loaded:
     """Check that a source fits a tensor, and say how."""
     source = f"{name}: {entry.name!r} of {entry.file.path}"
     if entry.dtype not in CODES:
@@ -227,7 +225,7 @@ def fitted(
     if entry.shape == param.shape:
         every: list[range | np.ndarray] = [range(size) for size in param.shape or (1,)]
         return Loaded(name, param, key, entry, None, every, param.shape or (1,))
-    how = next((how for pattern, how in ways if pattern.fullmatch(name)), None)
+    how = next((how for pattern, how in ways if matches(pattern, name)), None)
     expected = f"{source} has shape {entry.shape}, expected {param.shape}"
     if how is None:
         raise ValueError(f"{expected} (fit= can be {', '.join(FITS)})")

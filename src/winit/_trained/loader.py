@@ -20,10 +20,10 @@ from winit._files.collecting import collect
 from winit._files.entries import Entry, PathLike, file_stamp, opened
 from winit._files.reader import BLOCK, reader_of
 from winit._files.storing import Progress, Span, store
-from winit._plans.globs import check_patterns
+from winit._plans.globs import check_met, check_patterns, matches
 from winit._plans.plan import Plan, check_plan
 from winit._trained.fits import Loaded, LoadedSpan, fitted
-from winit._trained.name_rules import check_fits, check_names, listed, pattern_of, source_name
+from winit._trained.name_rules import check_fits, check_names, listed, source_name
 from winit.checkpoint.spans import spans_of
 from winit.checkpoint.writing import header
 
@@ -219,7 +219,8 @@ def pretrained(
     ------
     OSError : a file cannot be read.
     ValueError : a file is truncated, overlaps itself or is otherwise malformed, which no more memory is taken for than
-        its size; tensors missing or left over; shapes, dtypes or a scale that do not fit; tied tensors that differ.
+        its size; a pattern of names, leave or fit that matches nothing (the nearest names are given); tensors missing
+        or left over; shapes, dtypes or a scale that do not fit; tied tensors that differ.
     TypeError : the wrong kind of argument.
 
     Source: safetensors: github.com/huggingface/safetensors. "select": Xu et al. 2023, "Initializing Models with Larger
@@ -249,7 +250,10 @@ def pretrained(
     scale = check_not_negative(covariance_scale, "covariance_scale")
     if not hasattr(os, "pread"):
         raise OSError(errno.ENOSYS, "reading checkpoints in blocks needs a POSIX system (pread)")
+    check_met([own for own, _ in rules], plan, "names: the pattern")
+    check_met([own for own, _ in ways], plan, "fit: the pattern")
     entries, aliases = collect(path)
+    check_met(leaves, [*entries, *aliases], "leave: the pattern")
 
     def found(name: str) -> Entry | None:
         source = source_name(name, rules)
@@ -280,11 +284,10 @@ def pretrained(
         loaded.append(fitted(name, param, plan.key(name), sources[0], ways, cast))
     left_over = tuple(name for name in entries if name not in used)
     if strict:
-        allowed = list(map(pattern_of, leaves))
         surplus = [
             name
             for name in left_over
-            if not any(pattern.fullmatch(name) for pattern in allowed)
+            if not any(matches(pattern, name) for pattern in leaves)
             and not (name in plan and source_name(name, rules) is None)
         ]
         problems = []
