@@ -38,7 +38,6 @@ HALVES = ("float16", "bfloat16")
 STORED = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "complex64")
 
 _SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
-_FRAMEWORKS = ("torch", "mlx")  # whose dtype objects NumPy does not read, and which print as torch.float16
 _SPELLING = re.compile(r"[<>=|]?[b-zA-Z?]\w*(\[\w+\])?")  # of a dtype
 _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
 
@@ -65,7 +64,8 @@ def dtype_name(dtype: Any) -> str:
         dtype = _SHORT.get(dtype, dtype)
         if dtype in FLOATS:
             return str(dtype)
-    elif type(dtype).__module__.partition(".")[0] in _FRAMEWORKS and type(dtype).__name__.lower() == "dtype":
+    elif type(dtype).__module__.partition(".")[0] == "torch" and type(dtype).__name__ == "dtype":
+        # NumPy does not read these; they print as torch.float16
         return dtype_name(str(dtype).rpartition(".")[2])
     try:
         # NumPy reads other text as code, other objects as records, and abstract types and "a" with a warning; turning

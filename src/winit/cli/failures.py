@@ -5,20 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["FailureError", "did_you_mean", "nearest", "quoted"]
+__all__ = ["FailureError", "did_you_mean", "nearest"]
 
 
 class FailureError(Exception):
     """What ends the program with one line and status 2."""
-
-
-def quoted(text: str) -> str:
-    """Quote what the user typed; of a long text, its beginning.
-
-    >>> quoted("x"), quoted("1" * 100)
-    ("'x'", "'1111111111111111111111111111111111111111'...")
-    """
-    return repr(text) if len(text) <= 60 else f"{text[:40]!r}..."
 
 
 def nearest(typed: str, known: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from winit.cli.failures import quoted
+from winit._core.checks import shown
 
 __all__ = ["add_plan", "add_quiet", "add_seed", "add_threads"]
 
@@ -54,12 +54,12 @@ def _integer(text: str) -> int | None:
 def _seed(text: str) -> int:
     value = _integer(text)
     if value is None or value >= 1 << 64:
-        raise argparse.ArgumentTypeError(f"must be an integer in [0, 2^64), not {quoted(text)}")
+        raise argparse.ArgumentTypeError(f"must be an integer in [0, 2^64), not {shown(text, 60)}")
     return value
 
 
 def _threads(text: str) -> int:
     value = _integer(text)
     if not value:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {quoted(text)}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {shown(text, 60)}")
     return value

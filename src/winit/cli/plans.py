@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winit.cli.failures import FailureError, did_you_mean, nearest, quoted
+from winit._core.checks import shown
+from winit.cli.failures import FailureError, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from winit import Plan
@@ -60,7 +61,7 @@ def no_recipe(name: str, more: str = "", files: Sequence[str] = ()) -> str:
 
     known = recipes.names()
     hint = did_you_mean(files or nearest(name, known))
-    return f"no recipe is called {quoted(name)}; there are: {', '.join(known)}{more}{hint}"
+    return f"no recipe is called {shown(name, 60)}; there are: {', '.join(known)}{more}{hint}"
 
 
 def _document(spec: str, sizes: dict[str, Any]) -> Plan:
@@ -127,7 +128,7 @@ def _sizes(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         name = name.strip()
         if not name or not equals:
-            raise FailureError(f"--set takes NAME=VALUE, not {quoted(setting)}")
+            raise FailureError(f"--set takes NAME=VALUE, not {shown(setting, 60)}")
         if name in sizes:
             raise FailureError(f"--set gives {name} twice")
         try:
@@ -135,6 +136,8 @@ def _sizes(settings: Sequence[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):  # malformed, an integer of 5000 digits, lists nested too deeply
             value = {}
         if list(value) != ["value"]:
-            raise FailureError(f"--set {name}: {quoted(text)} is not a value such as 24, 0.02, true or '[3, 3, 9, 3]'")
+            raise FailureError(
+                f"--set {name}: {shown(text, 60)} is not a value such as 24, 0.02, true or '[3, 3, 9, 3]'"
+            )
         sizes[name] = value["value"]
     return sizes
