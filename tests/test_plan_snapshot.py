@@ -1,8 +1,8 @@
 """Every recipe and example, at its default and at its tests' sizes, is the plan that it was.
 
 tests/data/plans.json holds a hash for each, over the name, shape, dtype, scheme, layout, key and tie of every tensor,
-in order. It was taken before plans learnt one language; `python tests/test_plan_snapshot.py` writes it again, which is
-right when a recipe is added or the model that it follows has changed.
+in order. `python tests/test_plan_snapshot.py` writes it again, which is right when a recipe is added or the model
+that it follows has changed.
 """
 
 import hashlib
