@@ -180,19 +180,17 @@ class idinit(FormulaScheme):
         inner = (in_, *(axis for axis in range(len(shape)) if axis not in (out, in_)))
         units, inputs = shape[out], math.prod(shape[axis] for axis in inner)
         few = max(min(units, inputs), 1)
-        # The longer side is gone through, and each of its indices has one partner on the other.
-        if units <= inputs:
-            grids = np.meshgrid(*(np.arange(box[axis].start, box[axis].stop) for axis in inner), indexing="ij")
-            places = [grid.ravel() for grid in grids]
-            number = np.zeros_like(places[0])
-            for axis, place in zip(inner, places, strict=True):
-                number = number * shape[axis] + place
-            unit = number % few
+        # Units and inputs are paired by going through those of the box, whichever has fewer pairs to look at.
+        repeats = -(-inputs // few)  # inputs, `few` apart, that a unit meets
+        unit = np.arange(box[out].start, box[out].stop)
+        sides = [np.arange(box[axis].start, box[axis].stop) for axis in inner]
+        if units > inputs or len(unit) * repeats < math.prod(map(len, sides)):
+            number = (unit[:, None] % few + few * np.arange(repeats)).ravel()
+            unit = np.repeat(unit, repeats)[number < inputs]
+            places = np.unravel_index(number[number < inputs], [max(shape[axis], 1) for axis in inner])
         else:
-            unit = np.arange(box[out].start, box[out].stop)
-            places = (
-                list(np.unravel_index(unit % few, [shape[axis] for axis in inner])) if inputs else [unit] * len(inner)
-            )
+            places = tuple(place.ravel() for place in np.meshgrid(*sides, indexing="ij"))
+            unit = np.ravel_multi_index(places, [max(shape[axis], 1) for axis in inner]) % few
         where: list[Any] = [None] * len(shape)
         where[out] = unit
         for axis, place in zip(inner, places, strict=True):
