@@ -69,6 +69,7 @@ def test_random_weights_break_the_tie(symmetry, build):
     assert symmetry["distinct"](layers) == [5, 4]
 
 
+@pytest.mark.usefixtures("exact_products")
 def test_symmetry_prints_what_it_claims(symmetry, capsys):
     symmetry["main"]()
     lines = capsys.readouterr().out.splitlines()
