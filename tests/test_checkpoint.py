@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -16,10 +17,10 @@ import pytest
 
 import winit
 from winit import Param, Plan
-from winit._files import appearing, safetensors_header
+from winit._files import collecting, safetensors_header
 from winit._files.safetensors_header import CODES
 from winit._files.storing import SPAN
-from winit.checkpoint import verification, verify, writing
+from winit.checkpoint import verify, writing
 
 safetensors = pytest.importorskip("safetensors")
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing checkpoints needs POSIX")
@@ -70,14 +71,6 @@ def python(code: str, *arguments: object, timeout: float = 120) -> subprocess.Co
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False
     )
-
-
-@pytest.fixture(params=["unnamed", "partial"])
-def way(request, monkeypatch):
-    """Both ways of writing: without a name, and as .NAME.partial where the system has no O_TMPFILE."""
-    if request.param == "partial":
-        monkeypatch.setattr(appearing, "_open_unnamed", lambda directory: None)
-    return request.param
 
 
 # ---- what is written
@@ -215,16 +208,16 @@ def test_tensors_of_many_spans_equal_build(spans):
         assert data[lo:hi] == array.tobytes(), name
 
 
-def test_same_bytes_for_any_number_of_threads(spans, tmp_path, way):
+def test_same_bytes_for_any_number_of_threads(spans, tmp_path):
     plan, path = spans
     expected = path.read_bytes()
-    for threads in (1, 2, 3, 16, None) if way == "unnamed" else (2,):
+    for threads in (1, 2, 3, 16, None):
         plan.write(tmp_path / "m.safetensors", seed=1, threads=threads, overwrite=True)
         assert (tmp_path / "m.safetensors").read_bytes() == expected, threads
     assert list(listing(tmp_path)) == ["m.safetensors"]
 
 
-def test_file_mode_follows_umask(tmp_path, way):
+def test_file_mode_follows_umask(tmp_path):
     old = os.umask(0o027)
     try:
         SMALL.write(tmp_path / "m.safetensors", seed=0)
@@ -299,7 +292,7 @@ def test_progress_grows_to_the_total(spans, tmp_path, threads):
 # IndexError: what the queue of spans ends with too.
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, IndexError, StopIteration])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_errors_of_the_progress_callback_come_through(tmp_path, way, error, threads):
+def test_errors_of_the_progress_callback_come_through(tmp_path, error, threads):
     def report(done, total):
         if done == total:
             raise error("mine")
@@ -309,7 +302,7 @@ def test_errors_of_the_progress_callback_come_through(tmp_path, way, error, thre
     assert listing(tmp_path) == {}
 
 
-def test_interrupt_waits_for_the_other_threads(tmp_path, way, monkeypatch):
+def test_interrupt_waits_for_the_other_threads(tmp_path, monkeypatch):
     # Ctrl-C while the main thread, out of spans, waits: the file must not be closed under the other's hands.
     plan = Plan({"w": Param((SPAN // 2,), winit.normal(), "float32")})
     main, real = threading.main_thread(), os.pwrite
@@ -375,7 +368,7 @@ def test_write_refuses_a_header_that_readers_would(tmp_path, monkeypatch):
     assert listing(tmp_path) == {}
 
 
-def test_existing_file_is_left_alone(tmp_path, way):
+def test_existing_file_is_left_alone(tmp_path):
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"precious")
     with pytest.raises(FileExistsError, match=r"exists already \(overwrite=True.*m\.safetensors"):
@@ -383,7 +376,7 @@ def test_existing_file_is_left_alone(tmp_path, way):
     assert listing(tmp_path) == {"m.safetensors": b"precious"}
 
 
-def test_dangling_link_counts_as_existing(tmp_path, way):
+def test_dangling_link_counts_as_existing(tmp_path):
     path = tmp_path / "m.safetensors"
     path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileExistsError, match=r"exists already .*m\.safetensors"):
@@ -392,7 +385,7 @@ def test_dangling_link_counts_as_existing(tmp_path, way):
     assert path.is_symlink()
 
 
-def test_overwrite_replaces(tmp_path, way):
+def test_overwrite_replaces(tmp_path):
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"old" * 1_000_000)
     SMALL.write(path, seed=0, overwrite=True)
@@ -401,12 +394,12 @@ def test_overwrite_replaces(tmp_path, way):
     assert path.stat().st_size < 100_000
 
 
-def test_overwrite_needs_no_file(tmp_path, way):
+def test_overwrite_needs_no_file(tmp_path):
     SMALL.write(tmp_path / "m.safetensors", seed=0, overwrite=True)
     assert verify(tmp_path / "m.safetensors", SMALL, seed=0).ok
 
 
-def test_overwrite_leaves_open_readers_the_old_file(tmp_path, way):
+def test_overwrite_leaves_open_readers_the_old_file(tmp_path):
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"old")
     with path.open("rb") as reader:
@@ -415,27 +408,27 @@ def test_overwrite_leaves_open_readers_the_old_file(tmp_path, way):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_directory_as_file(tmp_path, way, overwrite):
+def test_directory_as_file(tmp_path, overwrite):
     (tmp_path / "m.safetensors").mkdir()
     with pytest.raises(IsADirectoryError, match=r"m\.safetensors"):
         SMALL.write(tmp_path / "m.safetensors", seed=0, overwrite=overwrite)
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
 
 
-def test_missing_directory(tmp_path, way):
+def test_missing_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         SMALL.write(tmp_path / "absent" / "m.safetensors", seed=0)
     assert listing(tmp_path) == {}
 
 
-def test_relative_path(tmp_path, way, monkeypatch):
+def test_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     SMALL.write("m.safetensors", seed=0)
     assert verify("m.safetensors", SMALL, seed=0).ok
     assert list(listing(tmp_path)) == ["m.safetensors"]
 
 
-def test_no_room_is_refused_before_writing(tmp_path, way, monkeypatch):
+def test_no_room_is_refused_before_writing(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"old")
     real = os.fstatvfs
@@ -475,7 +468,7 @@ def failing(function, good: int, error: Exception):
 @pytest.mark.parametrize("good", [0, 1, 2, 5])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("old", [None, b"old"])
-def test_full_disk_midway(spans, tmp_path, way, monkeypatch, good, threads, old):
+def test_full_disk_midway(spans, tmp_path, monkeypatch, good, threads, old):
     plan, _ = spans
     path = tmp_path / "m.safetensors"
     if old:
@@ -496,7 +489,7 @@ def test_short_writes_are_finished(spans, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_failed_sync(tmp_path, way, monkeypatch, overwrite):
+def test_failed_sync(tmp_path, monkeypatch, overwrite):
     path = tmp_path / "m.safetensors"
     if overwrite:
         path.write_bytes(b"old")
@@ -506,7 +499,7 @@ def test_failed_sync(tmp_path, way, monkeypatch, overwrite):
     assert listing(tmp_path) == ({"m.safetensors": b"old"} if overwrite else {})
 
 
-def test_failed_rename_leaves_nothing_new(tmp_path, way, monkeypatch):
+def test_failed_rename_leaves_nothing_new(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"old")
     for module, name in ((Path, "replace"), (os, "replace"), (os, "rename")):
@@ -516,7 +509,7 @@ def test_failed_rename_leaves_nothing_new(tmp_path, way, monkeypatch):
     assert listing(tmp_path) == {"m.safetensors": b"old"}
 
 
-def test_file_that_appears_meanwhile_is_left_alone(tmp_path, way):
+def test_file_that_appears_meanwhile_is_left_alone(tmp_path):
     path = tmp_path / "m.safetensors"
 
     def report(done, total):
@@ -527,156 +520,6 @@ def test_file_that_appears_meanwhile_is_left_alone(tmp_path, way):
         SMALL.write(path, seed=0, progress=report)
     assert listing(tmp_path) == {"m.safetensors": b"another's"}
     assert Path(caught.value.filename) == path
-
-
-@pytest.mark.parametrize("way_in", ["", "winit._files.appearing._open_unnamed = lambda directory: None\n"])
-@pytest.mark.parametrize("old", [None, b"old"])
-def test_file_size_limit_midway(spans, tmp_path, way_in, old):
-    path, spec = tmp_path / "m.safetensors", tmp_path / "plan.toml"
-    plan = Plan({"w": Param((6 << 20,), winit.normal(), "float16")})
-    spec.write_text(plan.to_toml(), encoding="utf-8")
-    if old:
-        path.write_bytes(old)
-    before = listing(tmp_path)
-    done = python(
-        "import resource, sys, winit, winit.checkpoint\n"
-        f"{way_in}"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5 << 20, 5 << 20))\n"
-        "try: winit.Plan.from_toml(sys.argv[1]).write(sys.argv[2], seed=0, overwrite=sys.argv[3] == 'True')\n"
-        "except OSError as error: print(error.errno, error.filename)\n",
-        spec,
-        path,
-        old is not None,
-    )
-    assert (done.stdout, done.stderr) == (f"{errno.EFBIG} {path}\n", "")
-    assert listing(tmp_path) == before
-
-
-# ---- killed
-
-# One process that forks a writer for each round, so that a round costs a write and no import. Prints what it found
-# after each SIGKILL, then whether one more run ends well.
-KILLS = """
-import json, os, random, signal, sys, time, winit
-from pathlib import Path
-from winit._files import appearing
-
-directory, rounds = Path(sys.argv[1]), int(sys.argv[4])
-overwrite, unnamed = sys.argv[2] == "True", sys.argv[3] == "True"
-if not unnamed:
-    appearing._open_unnamed = lambda directory: None
-plan = winit.Plan({f"w{i}": (1 << 20,) for i in range(6)}, rules=[("*", winit.normal())])
-path, old = directory / "m.safetensors", b"old file"
-random.seed(20)
-
-def reset():
-    path.unlink(missing_ok=True)
-    if overwrite:
-        path.write_bytes(old)
-
-def write():
-    plan.write(path, seed=3, overwrite=overwrite, threads=2)
-
-def look():
-    if path.exists() and path.read_bytes() != old:
-        file = "whole" if winit.checkpoint.verify(path, plan, seed=3).ok else "broken"
-    else:
-        file = "old" if path.exists() else "none"
-    return [file, sorted(entry.name for entry in directory.iterdir() if entry != path)]
-
-reset()
-began = time.monotonic()
-write()
-whole = time.monotonic() - began
-found = []
-for _ in range(rounds):
-    reset()
-    delay = random.uniform(0, 1.1 * whole)
-    child = os.fork()
-    if child == 0:
-        try:
-            write()
-        finally:
-            os._exit(0)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    found.append([os.WIFSIGNALED(status), *look()])
-reset()
-write()
-print(json.dumps([found, look()]))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("unnamed", [True, False])
-def test_killed_writers_leave_all_or_nothing(tmp_path, overwrite, unnamed):
-    if unnamed and (probe := appearing._open_unnamed(tmp_path)) is not None:
-        os.close(probe)
-    elif unnamed:
-        pytest.skip("the file system has no O_TMPFILE")
-    done = python(KILLS, tmp_path, overwrite, unnamed, 25)
-    assert done.stderr == ""
-    found, last = json.loads(done.stdout)
-    assert len(found) == 25
-    untouched = "old" if overwrite else "none"
-    assert {file for _, file, _ in found} <= {untouched, "whole"}
-    assert any(killed and file == untouched for killed, file, _ in found), "no kill came in time to mean anything"
-    for _, _, others in found:
-        # The name that a rename needs stands for a moment in `unnamed` with overwrite too.
-        assert others in (([],) if unnamed and not overwrite else ([], [".m.safetensors.partial"]))
-    assert last == ["whole", []]
-
-
-def test_killed_writers_partial_is_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(appearing, "_open_unnamed", lambda directory: None)
-    path, partial = tmp_path / "m.safetensors", tmp_path / ".m.safetensors.partial"
-    partial.write_bytes(b"left behind" * 1_000_000)
-    inode = partial.stat().st_ino
-    SMALL.write(path, seed=0)
-    assert list(listing(tmp_path)) == ["m.safetensors"]
-    assert path.stat().st_ino == inode
-    assert verify(path, SMALL, seed=0).ok
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_second_writer_of_a_partial_is_refused(tmp_path, monkeypatch, overwrite):
-    monkeypatch.setattr(appearing, "_open_unnamed", lambda directory: None)
-    path = tmp_path / "m.safetensors"
-    refused = []
-
-    def report(done, total):
-        if done == total:
-            before = listing(tmp_path)
-            assert list(before) == [".m.safetensors.partial"]
-            with pytest.raises(BlockingIOError, match=r"another process is writing it: '.*\.m\.safetensors\.partial'$"):
-                SMALL.write(path, seed=1, overwrite=overwrite)
-            assert listing(tmp_path) == before
-            refused.append(True)
-
-    SMALL.write(path, seed=0, overwrite=overwrite, threads=1, progress=report)
-    assert refused
-    assert list(listing(tmp_path)) == ["m.safetensors"]
-    assert verify(path, SMALL, seed=0).ok
-
-
-def test_writers_of_unnamed_files_do_not_meet(tmp_path):
-    path = tmp_path / "m.safetensors"
-    nested = []
-
-    def report(done, total):
-        if done == total:
-            SMALL.write(path, seed=1, overwrite=True)
-            nested.append(verify(path, SMALL, seed=1).ok)
-
-    if (probe := appearing._open_unnamed(tmp_path)) is None:
-        pytest.skip("the file system has no O_TMPFILE")
-    os.close(probe)
-    SMALL.write(path, seed=0, overwrite=True, threads=1, progress=report)
-    assert nested == [True]
-    assert list(listing(tmp_path)) == ["m.safetensors"]
-    assert verify(path, SMALL, seed=0).ok
 
 
 # ---- verify
@@ -746,10 +589,10 @@ def test_verify_missing_and_unexpected(tmp_path):
 @pytest.mark.parametrize(
     ("param", "what"),
     [
-        (Param((40, 30), winit.ones(), "int32"), "is F32 [40, 30] in 4,800 bytes, expected I32 [40, 30] in 4,800"),
-        (Param((30, 40), winit.normal(), "float32"), "is F32 [40, 30] in 4,800 bytes, expected F32 [30, 40] in 4,800"),
-        (Param((1200,), winit.normal(), "float32"), "is F32 [40, 30] in 4,800 bytes, expected F32 [1200] in 4,800"),
-        (Param((40, 30), winit.normal(), "float16"), "is F32 [40, 30] in 4,800 bytes, expected F16 [40, 30] in 2,400"),
+        (Param((40, 30), winit.ones(), "int32"), "is F32 [40, 30], expected I32 [40, 30]"),
+        (Param((30, 40), winit.normal(), "float32"), "is F32 [40, 30], expected F32 [30, 40]"),
+        (Param((1200,), winit.normal(), "float32"), "is F32 [40, 30], expected F32 [1200]"),
+        (Param((40, 30), winit.normal(), "float16"), "is F32 [40, 30], expected F16 [40, 30]"),
     ],
 )
 def test_verify_wrong_dtype_or_shape(tmp_path, param, what):
@@ -770,7 +613,7 @@ def test_verify_reads_files_of_the_safetensors_library(tmp_path):
 def test_verify_needs_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
         verify(tmp_path / "absent.safetensors", SMALL, seed=0)
-    with pytest.raises(ValueError, match=r"is not a safetensors file: it is not a regular file$"):
+    with pytest.raises(FileNotFoundError, match="holds no safetensors file and no index of any"):
         verify(tmp_path, SMALL, seed=0)
 
 
@@ -784,8 +627,8 @@ def test_verify_of_a_file_cut_while_read(tmp_path, monkeypatch):
         os.truncate(path, path.stat().st_size - 100)
         return found
 
-    monkeypatch.setattr(verification, "read_header", then_cut)
-    with pytest.raises(ValueError, match=r"m\.safetensors was cut short while it was read$"):
+    monkeypatch.setattr(collecting, "read_header", then_cut)
+    with pytest.raises(ValueError, match=r"m\.safetensors has changed since its header was read$"):
         verify(path, SMALL, seed=0)
 
 
@@ -831,8 +674,8 @@ HOSTILE = {
     "three offsets": (file_of({"a": {**entry(), "data_offsets": [0, 8, 16]}}), "its entry for 'a' is malformed"),
     "a name of two lines": (file_of({"a\nb": 1}), r"its entry for 'a\\nb' is malformed"),
     "offsets outside": (file_of({"a": entry(), "b": entry(20, 36)}), "the bytes of 'b' lie outside it"),
-    "huge offsets": (file_of({"a": entry(2**70, 2**70 + 16)}), "the bytes of 'a' lie outside it"),
-    "negative offsets": (file_of({"a": entry(-16, 0)}), "the bytes of 'a' lie outside it"),
+    "huge offsets": (file_of({"a": entry(2**70, 2**70 + 16)}), "its entry for 'a' is malformed"),
+    "negative offsets": (file_of({"a": entry(-16, 0)}), "its entry for 'a' is malformed"),
     "offsets backwards": (file_of({"a": entry(16, 0)}), "the bytes of 'a' lie outside it"),
 }
 
@@ -880,9 +723,9 @@ def test_coherent_offsets_in_any_order_are_well(tmp_path):
 def test_nonsense_shapes_and_dtypes_are_told(tmp_path, shape, dtype):
     path = tmp_path / "m.safetensors"
     path.write_bytes(file_of({"a": entry(shape=shape, dtype=dtype), "b": entry(16, 32)}))
-    found = verify(path, TWO, seed=0)
-    assert (found.ok, list(found.malformed)) == (False, ["a"])
-    assert "expected F32 [4] in 16" in found.malformed["a"]
+    wrong = "its entry for 'a' is malformed" if dtype == "F32" else f"'a' has the dtype {dtype!r}"
+    with pytest.raises(ValueError, match=r"m\.safetensors is not a safetensors file: " + re.escape(wrong)):
+        verify(path, TWO, seed=0)
 
 
 def test_truncated_anywhere(tmp_path):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import winit
 from winit import Param, Plan
+from winit._files import entries
 from winit._files import reader as archives
 from winit._trained import fits, loader
 from winit._trained.name_rules import FITS
@@ -161,7 +162,7 @@ def test_shards_and_their_index(tmp_path):
     with pytest.raises(ValueError, match="'a' is in .*part-0 and again in .*part-0"):
         winit.pretrained([files[0], files[0]], plan_of(arrays), seed=0)
     for wrong, message in (
-        ({"a": "part-0"}, "part-0 holds 'b', and .* says None"),
+        ({"a": "part-0"}, "part-0 holds 'b', which its index does not place there"),
         ({**weight_map, "x": "part-1"}, "part-1 lacks 'x', which .* says it holds"),
         ({**weight_map, "a": "../part-0"}, "'../part-0' is not the name of a file beside it"),
         ({**weight_map, "a": "/etc/passwd"}, "'/etc/passwd' is not the name of a file beside it"),
@@ -171,6 +172,18 @@ def test_shards_and_their_index(tmp_path):
         index.write_text(json.dumps({"weight_map": wrong}))
         with pytest.raises(ValueError, match=message):
             winit.pretrained(index, plan_of(arrays), seed=0)
+    # What a shard holds beyond its index is left over, be it of another name or of another's.
+    save(tmp_path / "part-1", {**parts[1], "a": values((4, 2)) + 1, "z": values((3,))})
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    beyond = "part-1 holds 'a', 'z', which its index does not place there"
+    with pytest.raises(ValueError, match=beyond):
+        winit.pretrained(index, plan_of(arrays), seed=0)
+    with pytest.raises(ValueError, match="the files lack 'z'; .*part-1 holds 'a', 'z'"):
+        winit.pretrained(index, plan_of({**arrays, "z": values((3,))}), seed=0)
+    for options in ({"leave": ["a", "z"]}, {"strict": False}):
+        loaded = winit.pretrained(index, plan_of(arrays), seed=0, **options)
+        assert loaded.report.left_over == ("a", "z")
+        assert same(loaded.build()["a"], arrays["a"])
     for text in ("[" * 100_000, "{", "\x00"):
         index.write_text(text)
         with pytest.raises(ValueError, match=r"is not an index of safetensors files: it is not JSON"):
@@ -609,7 +622,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
     plan = plan_of(arrays)
     with pytest.raises(FileNotFoundError, match="nothing"):
         winit.pretrained(tmp_path / "nothing", plan, seed=0)
-    with pytest.raises(IsADirectoryError, match="is a directory"):
+    with pytest.raises(FileNotFoundError, match="holds no safetensors file and no index of any"):
         winit.pretrained(tmp_path, plan, seed=0)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="is not a regular file"):
@@ -668,17 +681,20 @@ HOSTILE = {
     "deep": (safetensors_bytes(b"[" * 200_000), "its header is not JSON"),
     "a list": (safetensors_bytes([]), "its header is not an object"),
     "truncated": (safetensors_bytes({"w": entry([2], 0, 8)}, b"1234"), "the bytes of 'w' lie outside it"),
-    "negative": (safetensors_bytes({"w": entry([2], -8, 0)}, b""), "the bytes of 'w' lie outside it"),
+    "negative": (safetensors_bytes({"w": entry([2], -8, 0)}, b""), "its entry for 'w' is malformed"),
     "backwards": (safetensors_bytes({"w": entry([1], 8, 4)}, b"12345678"), "the bytes of 'w' lie outside it"),
     "overlap": (safetensors_bytes({"w": entry([2], 0, 8), "v": entry([2], 4, 12)}, b"1" * 12), "do not begin where"),
     "gap": (safetensors_bytes({"w": entry([1], 0, 4), "v": entry([1], 8, 12)}, b"1" * 12), "do not begin where"),
     "tail": (safetensors_bytes({"w": entry([1], 0, 4)}, b"1" * 9), "5 bytes at its end belong to no tensor"),
-    "huge": (safetensors_bytes({"w": entry([1 << 40, 1 << 40], 0, 4)}, b"1" * 4), "'w' has 4 bytes, and its shape"),
-    "wrapping": (safetensors_bytes({"w": entry([1 << 32, 1 << 32], 0, 0)}), "'w' has 0 bytes, and its shape"),
-    "negative size": (safetensors_bytes({"w": entry([-1, -1], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
-    "many axes": (safetensors_bytes({"w": entry([1] * 100, 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
-    "fractions": (safetensors_bytes({"w": entry([1.0], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
-    "booleans": (safetensors_bytes({"w": entry([True], 0, 4)}, b"1" * 4), "the shape of 'w' is not one of"),
+    "huge": (
+        safetensors_bytes({"w": entry([1 << 40, 1 << 40], 0, 4)}, b"1" * 4),
+        "the shape of 'w' has too many elements",
+    ),
+    "wrapping": (safetensors_bytes({"w": entry([1 << 32, 1 << 32], 0, 0)}), "the shape of 'w' has too many elements"),
+    "negative size": (safetensors_bytes({"w": entry([-1, -1], 0, 4)}, b"1" * 4), "its entry for 'w' is malformed"),
+    "many axes": (safetensors_bytes({"w": entry([1] * 100, 0, 4)}, b"1" * 4), "'w' has 100 axes, more than 64"),
+    "fractions": (safetensors_bytes({"w": entry([1.0], 0, 4)}, b"1" * 4), "its entry for 'w' is malformed"),
+    "booleans": (safetensors_bytes({"w": entry([True], 0, 4)}, b"1" * 4), "its entry for 'w' is malformed"),
     "twice": (
         safetensors_bytes(
             b'{"w":' + json.dumps(entry([1], 0, 4)).encode() + b',"w":' + json.dumps(entry([1], 0, 4)).encode() + b"}",
@@ -755,7 +771,7 @@ ONE = npy(np.ones(4, np.float32))
 HOSTILE_NPZ = {
     "truncated": (npz([("w.npy", ONE)])[:-30], "its directory cannot be read"),
     "no directory": (bytearray(b"PK\x03\x04") + b"\x00" * 100, "its directory cannot be read"),
-    "other members": (npz([("archive/data.pkl", b"x")]), "holds 'archive/data.pkl', which is not .npy"),
+    "other members": (npz([("w.npx", b"x")]), "holds 'w.npx', which is not .npy"),
     "stored beyond": (
         patched(patched(npz([("w.npy", ONE)]), 20, 1 << 30), 24, 1 << 30),
         "claims 1,073,741,824 bytes at",
@@ -810,7 +826,7 @@ def test_npz_of_one_name_twice(tmp_path):
     ("array", "kind"),
     [
         (np.array([object()] * 4), "object"),
-        (np.ones(4, ">f4"), ">f4"),
+        (np.ones(4, ">c16"), "complex128"),
         (np.array(["abc"] * 4), "str96"),
         (np.zeros(4, "f4,f4"), "void64"),
         (np.ones(4, np.complex128), "complex128"),
@@ -859,13 +875,53 @@ def test_any_damage_to_a_file_is_one_error_or_none(tmp_path_factory, data):
         assert {name: array.shape for name, array in got.items()} == {"w": (3, 4), "v": (2,)}
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", "<f4"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_npz_of_the_other_byte_order(tmp_path, dtype, method):
+    array = values((30, 7)).astype(dtype)
+    for data in (array, np.asfortranarray(array)):
+        (tmp_path / "f").write_bytes(bytes(npz([("w.npy", npy(data))], method)))
+        native = array.astype(np.dtype(dtype).newbyteorder("="))
+        loaded = winit.pretrained(tmp_path / "f", plan_of({"w": native}), seed=0)
+        assert same(loaded.build()["w"], native)
+        loaded.write(tmp_path / "out", overwrite=True)
+        assert same(winit.pretrained(tmp_path / "out", plan_of({"w": native}), seed=0).build()["w"], native)
+
+
+def test_a_folder_is_its_index_or_its_only_file(tmp_path):
+    arrays = {"a": values((4, 2)), "b": values((3,))}
+    plan = plan_of(arrays)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"PK")
+    with pytest.raises(FileNotFoundError, match=r"no index of any; 'pytorch_model\.bin' is of another format"):
+        winit.pretrained(tmp_path, plan, seed=0)
+    save(tmp_path / "model.safetensors", arrays)
+    assert same(winit.pretrained(tmp_path, plan, seed=0).build()["a"], arrays["a"])
+    save(tmp_path / "other.safetensors", {"b": arrays["b"] + 1})
+    with pytest.raises(ValueError, match=r"holds several safetensors files and no index: 'model.safetensors', 'other"):
+        winit.pretrained(tmp_path, plan, seed=0)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(arrays, "model.safetensors")}))
+    assert same(winit.pretrained(tmp_path, plan, seed=0).build()["b"], arrays["b"])
+    index.rename(tmp_path / "an index by another name")
+    assert same(winit.pretrained(tmp_path / "an index by another name", plan, seed=0).build()["b"], arrays["b"])
+
+
+def test_nothing_copied_is_a_warning(tmp_path):
+    save(tmp_path / "f", {"model.w": values((2,))})
+    with pytest.warns(
+        UserWarning, match=r"none of the plan's 1 tensors is in the files.*the plan has 'w', the files 'm"
+    ):
+        winit.pretrained(tmp_path / "f", plan_of({"w": values((2,))}), seed=0, strict=False)
+
+
 def test_a_file_cut_while_it_is_read(tmp_path, monkeypatch):
     array = values((100, 100))
     path = save(tmp_path / "f", {"w": array})
     loaded = winit.pretrained(path, plan_of({"w": array}), seed=0)
     with path.open("r+b") as file:
         file.truncate(1000)
-    monkeypatch.setattr(loader, "file_stamp", lambda descriptor: loaded._loaded[0].entry.file.stamp)
+    monkeypatch.setattr(entries, "file_stamp", lambda descriptor: loaded._loaded[0].entry.file.stamp)
     with pytest.raises(ValueError, match="f was cut short while it was read"):
         loaded.write(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -876,6 +932,7 @@ def test_a_file_cut_while_it_is_read(tmp_path, monkeypatch):
 PEAK = """
 import sys, threading, winit
 from winit import Param, Plan
+from winit._files import entries
 from winit._files import reader as archives
 from winit._trained import fits, loader
 import winit._dense.passes

@@ -1,12 +1,21 @@
-"""A file that appears under its name whole, or not at all."""
+"""A file that appears under its name whole, or not at all.
+
+The bytes go to `.NAME.<16 hex>.winit` in the same directory, which its writer keeps locked. When they are on the disk,
+a rename (overwrite) or a link (which replaces nothing) gives them their name. A writer that was killed leaves its
+unfinished file; the next writer of that name removes those that nobody holds locked, and touches no other file.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
 
 from winit._core.checks import check_bool, check_path
 
@@ -15,24 +24,46 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["appearing", "check_room", "destination", "write_at"]
+__all__ = ["Target", "appearing", "destination", "write_at"]
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
-def destination(path: str | os.PathLike[str], overwrite: bool) -> Path:
-    """Return the file that a path names for writing, or raise OSError: see write."""
-    target = Path(check_path(path))
+@dataclass(frozen=True)
+class Target:
+    """Where a file is to appear: the path that was typed, for messages, and the directory and name that it means."""
+
+    typed: str
+    directory: str
+    name: str
+    overwrite: bool
+
+
+def destination(path: str | os.PathLike[str], overwrite: bool) -> Target:
+    """Return where a file is to appear, or raise OSError: see winit.checkpoint.write."""
+    typed = check_path(path)
     check_bool(overwrite, "overwrite")
     if not hasattr(os, "pwrite"):
-        raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", str(target))
-    if overwrite and target.is_symlink():
-        target = target.resolve()  # what the link names is replaced, not the link
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a directory", str(target))
-    if overwrite and target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "is not a regular file and will not be replaced by one", str(target))
-    if not overwrite and os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, "exists already (overwrite=True or --overwrite replaces it)", str(target))
-    return target
+        raise OSError(errno.ENOSYS, "writing checkpoints needs a POSIX system (pwrite)", typed)
+    try:
+        mode = os.stat(typed).st_mode  # noqa: PTH116
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", typed)
+    if not overwrite and os.path.lexists(typed):
+        raise FileExistsError(errno.EEXIST, "exists already (overwrite=True or --overwrite replaces it)", typed)
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is not a regular file and will not be replaced by one", typed)
+    # What a link names is replaced, not the link.
+    place = os.path.realpath(typed) if os.path.islink(typed) else typed  # noqa: PTH114
+    directory, name = os.path.split(place)
+    if not name:
+        raise IsADirectoryError(errno.EISDIR, "names a directory, not a file", typed)
+    with _said_of(typed):  # absolute, since the process may change its directory meanwhile
+        return Target(typed, os.path.join(os.getcwd(), directory), name, overwrite)  # noqa: PTH109, PTH118
 
 
 def write_at(descriptor: int, data: memoryview, place: int) -> None:
@@ -42,108 +73,183 @@ def write_at(descriptor: int, data: memoryview, place: int) -> None:
         data, place = data[written:], place + written
 
 
-def check_room(descriptor: int, size: int, target: Path) -> None:
-    """Raise OSError where a file system has less room than a file needs."""
-    disk = os.fstatvfs(descriptor)
-    free = disk.f_bavail * disk.f_frsize
-    if disk.f_blocks and free < size:
-        raise OSError(errno.ENOSPC, f"No space left on device: {size:,} bytes are needed, {free:,} free", str(target))
-
-
 @contextmanager
-def appearing(target: Path, overwrite: bool) -> Iterator[int]:
-    """Open a file that takes its name only when the block ends well and its bytes are on the disk."""
-    partial = target.with_name(f".{target.name}.partial")
-    directory = os.open(target.parent, os.O_RDONLY)
+def appearing(target: Target, size: int) -> Iterator[int]:
+    """Open a file of `size` bytes that takes its name only when the block ends well and they are on the disk.
+
+    All that can be known to fail before the bytes are there is tried before the block begins.
+    """
+    with _said_of(target.typed):
+        directory = os.open(target.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        unnamed = _open_unnamed(target.parent)
-        descriptor = _open_partial(partial) if unnamed is None else unnamed
+        with _said_of(target.typed):
+            _clear(directory, target.name)
+            unfinished, descriptor = _create(directory, target.name)
         try:
+            with _said_of(target.typed):
+                _check_room(descriptor, size)
+                os.ftruncate(descriptor, size)  # a file system or a limit of the process may not allow so large a file
+                _check_naming(directory, unfinished, target)
             yield descriptor
-            os.fsync(descriptor)
-            if unnamed is None:
-                _name(partial, target, overwrite)
-            elif overwrite:
-                _replace_by_unnamed(descriptor, directory, partial, target)
-            else:
-                _link_unnamed(descriptor, directory, target)
-            os.fsync(directory)
+            with _said_of(target.typed):
+                os.fsync(descriptor)
+                _check_there(directory, descriptor, unfinished, target)
+                _name(directory, unfinished, target)
         except BaseException:
-            if unnamed is None:
-                partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                if _is(directory, unfinished, descriptor):
+                    os.unlink(unfinished, dir_fd=directory)
             raise
         finally:
             os.close(descriptor)
+        with _said_of(target.typed):
+            _sync(directory)
     finally:
         os.close(directory)
 
 
-def _name(partial: Path, target: Path, overwrite: bool) -> None:
-    if overwrite:
-        partial.replace(target)
+@contextmanager
+def _said_of(typed: str) -> Iterator[None]:
+    """Say what the system refuses of the path that the caller typed: he knows no other."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), typed) from None
+
+
+# ---- the unfinished file
+
+
+def _stem(directory: int, name: str) -> str:
+    """Give what the names of a target's unfinished files begin with: its own, or a hash of one that is too long."""
+    try:
+        longest = os.fpathconf(directory, "PC_NAME_MAX")
+    except OSError:
+        longest = 255
+    raw = os.fsencode(name)
+    return f".{name}." if len(raw) + 24 <= longest else f".{blake2b(raw, digest_size=16).hexdigest()}."
+
+
+def _create(directory: int, name: str) -> tuple[str, int]:
+    """Create and lock a new unfinished file."""
+    stem = _stem(directory, name)
+    while True:
+        unfinished = f"{stem}{secrets.token_hex(8)}.winit"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(unfinished, flags, 0o666, dir_fd=directory)
+        try:
+            if _lock(descriptor) and _is(directory, unfinished, descriptor):
+                return unfinished, descriptor
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(unfinished, dir_fd=directory)
+            raise
+        os.close(descriptor)  # another writer came between our creating it and our locking it, and takes it away
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file, or tell that another holds it. Where there are no locks, no other can hold or take it either."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _clear(directory: int, name: str) -> None:
+    """Remove what killed writers of a target left: files of exactly such a name, that can be locked."""
+    pattern = re.compile(re.escape(_stem(directory, name)) + r"[0-9a-f]{16}\.winit")
+    for found in os.listdir(directory):
+        if not pattern.fullmatch(found):
+            continue
+        with suppress(OSError):  # what may not be opened or removed is not ours
+            descriptor = os.open(found, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is(directory, found, descriptor):
+                    os.unlink(found, dir_fd=directory)
+            finally:
+                os.close(descriptor)
+
+
+def _is(directory: int, name: str, descriptor: int) -> bool:
+    """Tell whether a name in a directory is an open file's."""
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+# ---- what can be tried beforehand
+
+
+def _check_room(descriptor: int, size: int) -> None:
+    disk = os.fstatvfs(descriptor)
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_blocks and free < size:
+        raise OSError(errno.ENOSPC, f"No space left on device: {size:,} bytes are needed, {free:,} free")
+
+
+def _check_naming(directory: int, unfinished: str, target: Target) -> None:
+    """Try what will give the file its name, as far as it can be tried."""
+    if not target.overwrite:
+        trial = f"{_stem(directory, target.name)}{secrets.token_hex(8)}.winit"
+        try:
+            _link(directory, unfinished, trial)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            why = "the file system has no hard links, without which a new name could replace another's file; "
+            raise OSError(error.errno, f"{why}overwrite=True writes by a rename") from None
+        os.unlink(trial, dir_fd=directory)
+        return
+    own, user = os.fstat(directory), os.geteuid()
+    with suppress(FileNotFoundError):
+        old = os.stat(target.name, dir_fd=directory, follow_symlinks=False)
+        if own.st_mode & stat.S_ISVTX and user not in (0, own.st_uid, old.st_uid):
+            raise PermissionError(errno.EPERM, "belongs to another user, in a directory where only he may replace it")
+
+
+# ---- the name
+
+
+def _check_there(directory: int, descriptor: int, unfinished: str, target: Target) -> None:
+    """Check that nobody has taken away the directory or the file meanwhile."""
+    try:
+        same = os.path.samestat(os.stat(target.directory), os.fstat(directory))  # noqa: PTH116
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise FileNotFoundError(errno.ENOENT, "its directory was moved or removed during the write")
+    if not _is(directory, unfinished, descriptor):
+        raise FileNotFoundError(errno.ENOENT, f"its unfinished file {unfinished} was removed during the write")
+
+
+def _name(directory: int, unfinished: str, target: Target) -> None:
+    if target.overwrite:
+        os.rename(unfinished, target.name, src_dir_fd=directory, dst_dir_fd=directory)
         return
     try:
-        os.link(partial, target)  # unlike a rename, it does not replace what another process has put there meanwhile
+        _link(directory, unfinished, target.name)
     except FileExistsError:
-        raise _appeared(target) from None
-    partial.unlink()
+        raise FileExistsError(errno.EEXIST, "exists already: it appeared during the write") from None
+    with suppress(OSError):  # it has its name; a second one that stays is cleared by the next writer
+        os.unlink(unfinished, dir_fd=directory)
 
 
-def _appeared(target: Path) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "exists already: it appeared during the write", str(target))
+def _link(directory: int, old: str, new: str) -> None:
+    os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
 
 
-def _link_unnamed(descriptor: int, directory: int, target: Path) -> None:
+def _sync(directory: int) -> None:
+    """Make the name outlive a crash of the machine, where the file system can sync a directory."""
     try:
-        # Only with a directory descriptor does Python call linkat and so follow the link that /proc is.
-        os.link(f"/proc/self/fd/{descriptor}", target.name, src_dir_fd=directory, dst_dir_fd=directory)
-    except FileExistsError:
-        raise _appeared(target) from None
-
-
-def _replace_by_unnamed(descriptor: int, directory: int, partial: Path, target: Path) -> None:
-    """Replace a name, which a rename alone can do: the file gets the partial name for that moment.
-
-    Another process may do the same at the same time; whichever takes the other's name away makes it try again.
-    """
-    while True:
-        partial.unlink(missing_ok=True)
-        try:
-            _link_unnamed(descriptor, directory, partial)
-            partial.replace(target)
-            return
-        except (FileExistsError, FileNotFoundError):
-            if not target.parent.is_dir():
-                raise
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-
-
-def _open_unnamed(directory: Path) -> int | None:
-    """Open a file without a name in a directory, or None where the system or file system has no such thing."""
-    if not hasattr(os, "O_TMPFILE") or not os.path.exists("/proc/self/fd"):  # noqa: PTH110
-        return None
-    try:
-        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        os.fsync(directory)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            return None
-        raise
-
-
-def _open_partial(partial: Path) -> int:
-    """Open and lock the one file that unfinished writes go to."""
-    while True:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), partial.stat()):
-                os.ftruncate(descriptor, 0)
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            raise BlockingIOError(errno.EAGAIN, "another process is writing it", str(partial)) from None
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)  # finished and renamed by its owner between our open and our lock
+        if error.errno not in _NO_SYNC:
+            what = f"is written, but its name may not outlive a crash of the machine: {error.strerror}"
+            raise OSError(error.errno, what) from None

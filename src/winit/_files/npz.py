@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from winit._files.entries import Entry, File, check_entry
+from winit._files.first_bytes import ZIP, kind_of
 from winit._files.reader import reader_of
 from winit._files.safetensors_header import CODES
 
@@ -38,6 +39,9 @@ def read_npz(descriptor: int, file: File) -> dict[str, Entry]:
     for member in members:
         shown = member.filename
         if not shown.endswith(".npy"):
+            kind = kind_of(os.pread(descriptor, 512, 0))
+            if kind not in (None, ZIP):
+                raise ValueError(f"{file.path} is {kind}")
             raise broken(f"it holds {shown!r}, which is not .npy; other formats must be saved as safetensors first")
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise broken(f"{shown!r} is encrypted, or compressed otherwise than by deflate")
@@ -45,6 +49,9 @@ def read_npz(descriptor: int, file: File) -> dict[str, Entry]:
         if len(local) < 30 or local[:4] != b"PK\x03\x04":
             raise broken(f"{shown!r} does not begin where its directory says")
         name_size, extra_size = struct.unpack("<HH", local[26:])
+        own = os.pread(descriptor, name_size, member.header_offset + 30)
+        if own != member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"):
+            raise broken(f"{shown!r} begins with another name than its directory says")
         begin = member.header_offset + 30 + name_size + extra_size
         if member.header_offset < end:
             raise broken(f"{shown!r} overlaps what stands before it")
@@ -82,10 +89,11 @@ def _read_npy(
     skip = stream.tell()
     nbytes = member.file_size - skip
     # NumPy writes bfloat16, a dtype that it does not know, as two bytes of nothing in particular.
-    kind = "object" if dtype.hasobject else "bfloat16" if dtype.str == "|V2" else dtype.name if dtype.isnative else ""
+    kind = "object" if dtype.hasobject else "bfloat16" if dtype.str == "|V2" else dtype.newbyteorder("=").name
     if kind in CODES:
         shape = check_entry(broken, name, kind, shape, nbytes)
     fortran = bool(fortran) and sum(size != 1 for size in shape) > 1
     place = begin + (skip if packed is None else 0)
     skipped = 0 if packed is None else skip
-    return Entry(name, file, kind or dtype.str, shape, place, nbytes, fortran, packed, skipped, member.CRC)
+    swapped = not dtype.isnative
+    return Entry(name, file, kind, shape, place, nbytes, fortran, packed, skipped, member.CRC, swapped)

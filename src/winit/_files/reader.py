@@ -155,6 +155,8 @@ def take(
         if entry.dtype == "bool" and raw.max() > 1:
             raise ValueError(f"{entry.file.path}: {entry.name!r} is bool and has bytes other than 0 and 1")
         block = raw.view(kind).reshape(count, *shape[1:])
+        if entry.swapped:
+            block = block.byteswap()
         for axis, chosen in enumerate((rows, *picks[1:])):
             if isinstance(chosen, range):
                 block = block[(slice(None),) * axis + (slice(chosen.start, chosen.stop),)]

@@ -7,15 +7,18 @@ names to dtype, shape and data offsets, then the tensors' bytes, which must leav
 from __future__ import annotations
 
 import json
+import math
 import os
-import stat
 import struct
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
 
-from winit._core.shapes import Shape
+from winit._core.checks import shown
+from winit._core.dtypes import itemsize
+from winit._core.shapes import MAX_NDIM, Shape
+from winit._files.first_bytes import kind_of
 
-__all__ = ["CODES", "DTYPES", "MAX_HEADER", "lay_out", "read_header"]
+__all__ = ["BITS", "CODES", "DTYPES", "MAX_HEADER", "Header", "Listed", "lay_out", "read_header"]
 
 MAX_HEADER = 100_000_000  # what the safetensors library reads
 
@@ -36,6 +39,20 @@ CODES = {
     "complex64": "C64",
 }
 DTYPES = {code: name for name, code in CODES.items()}
+# The bits of an element of each dtype of the format, safetensors 0.8: also of those that no plan has.
+BITS = {code: 8 * itemsize(name) for name, code in CODES.items()} | {
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "F4": 4,
+}
+
+_LARGEST = (1 << 64) - 1
+_DEEPEST = 127
 
 
 def lay_out(
@@ -69,62 +86,141 @@ def lay_out(
     return struct.pack("<Q", len(text)) + text, {name: start + place for name, place in places.items()}
 
 
-def read_header(descriptor: int, name: str) -> tuple[dict[str, dict[str, Any]], dict[str, str], int]:
-    """Read a safetensors header: (entries, metadata, where the tensors' bytes begin).
+class _ForbiddenError(ValueError):
+    """What is JSON and no header."""
+
+
+class Listed(NamedTuple):
+    """What a header says of a tensor: its dtype's code, its shape, and where in the data its bytes begin and end."""
+
+    code: str
+    shape: Shape
+    begin: int
+    end: int
+
+
+class Header(NamedTuple):
+    """A header that the whole file bears out, and where the data begin."""
+
+    entries: dict[str, Listed]
+    metadata: dict[str, str]
+    start: int
+
+
+def read_header(descriptor: int, name: str) -> Header:
+    """Read a safetensors header, and check that it describes the whole file, byte by byte.
+
+    What the safetensors library refuses is refused. Refused, too, is what the library takes and the format forbids
+    or NumPy cannot hold: a key given twice, an entry that is an array in the place of an object, a dtype that is
+    anything but text, more than 64 axes.
 
     Raises
     ------
-    ValueError : not a safetensors file; the message says what is wrong. Nothing is allocated beyond the file's size.
+    ValueError : not a safetensors file; the message says what is wrong, or what else the file is by its first bytes.
+        Nothing is allocated beyond the file's size.
 
     """
+    size = os.fstat(descriptor).st_size
+    head = os.pread(descriptor, 512, 0)
 
     def broken(what: str) -> ValueError:
-        return ValueError(f"{name} is not a safetensors file: {what}")
+        kind = kind_of(head)
+        return ValueError(f"{name} is {kind}" if kind else f"{name} is not a safetensors file: {what}")
 
-    size = os.fstat(descriptor).st_size
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise broken("it is not a regular file")
-    prefix = os.pread(descriptor, 8, 0)
-    if len(prefix) < 8:
+    if len(head) < 8:
         raise broken(f"it has {size} bytes, and the header's length alone takes 8")
-    (length,) = struct.unpack("<Q", prefix)
+    (length,) = struct.unpack("<Q", head[:8])
     if length > min(size - 8, MAX_HEADER):
         raise broken(f"its header claims {length:,} bytes of a file of {size:,}")
-    text = os.pread(descriptor, length, 8)
-    twice: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                twice.append(key)
-            found[key] = value
-        return found
-
     try:
-        entries = json.loads(text, object_pairs_hook=unique)
+        found = _parsed(os.pread(descriptor, length, 8))
+    except _ForbiddenError as error:
+        raise broken(f"its header {error}") from None
     except (ValueError, RecursionError) as error:
         raise broken(f"its header is not JSON ({str(error).splitlines()[0]})") from None
-    if twice:
-        raise broken(f"its header has {twice[0]!r} twice")
-    if not isinstance(entries, dict):
-        raise broken("its header is not an object")
-    metadata = entries.pop("__metadata__", {})
+    metadata = found.pop("__metadata__", None)
+    if metadata is None:
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise broken("its __metadata__ is not an object of strings")
-    for tensor, entry in entries.items():
-        match entry:
-            case {"dtype": str(), "shape": [*_], "data_offsets": [int() as lo, int() as hi]}:
-                pass
-            case _:
-                raise broken(f"its entry for {tensor!r} is malformed")
-        if not 0 <= lo <= hi <= size - 8 - length:
-            raise broken(f"the bytes of {tensor!r} lie outside it")
+    entries = {tensor: _listed(tensor, entry, size - 8 - length, broken) for tensor, entry in found.items()}
     end = 0
-    for tensor, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
-        if entry["data_offsets"][0] != end:
-            raise broken(f"the bytes of {tensor!r} do not begin where those before it end")
-        end = entry["data_offsets"][1]
+    for tensor, listed in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if listed.begin != end:
+            raise broken(f"the bytes of {shown(tensor)} do not begin where those before it end")
+        end = listed.end
     if end != size - 8 - length:
         raise broken(f"{size - 8 - length - end:,} bytes at its end belong to no tensor")
-    return entries, metadata, 8 + length
+    return Header(entries, metadata, 8 + length)
+
+
+def _listed(tensor: str, entry: Any, data: int, broken: Callable[[str], ValueError]) -> Listed:
+    """Check one entry by itself."""
+    match entry:
+        case {"dtype": str() as code, "shape": [*shape], "data_offsets": [begin, end]}:
+            pass
+        case _:
+            raise broken(f"its entry for {shown(tensor)} is malformed")
+    if code not in BITS:
+        raise broken(f"{shown(tensor)} has the dtype {shown(code)}, which the format lacks")
+    if not all(type(number) is int and 0 <= number <= _LARGEST for number in (*shape, begin, end)):
+        raise broken(f"its entry for {shown(tensor)} is malformed")
+    if len(shape) > MAX_NDIM:
+        raise broken(f"{shown(tensor)} has {len(shape)} axes, more than {MAX_NDIM}")
+    bits = 1
+    for number in (*shape, BITS[code]):
+        bits *= number
+        if bits > _LARGEST:  # on the way, too, as where a size of 0 follows: the library counts in 64 bits
+            raise broken(f"the shape of {shown(tensor)} has too many elements to count")
+    if not begin <= end <= data:
+        raise broken(f"the bytes of {shown(tensor)} lie outside it")
+    if bits != 8 * (end - begin):
+        takes = f"{bits // 8:,}" if bits % 8 == 0 else f"{bits / 8:,}"
+        raise broken(f"{shown(tensor)} has {end - begin:,} bytes, and its shape {tuple(shape)} of {code} takes {takes}")
+    return Listed(code, tuple(shape), begin, end)
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """Read JSON as strictly as its definition and the library do: ValueError for all else."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise _ForbiddenError(f"has {next(shown(key) for key in keys if keys.count(key) > 1)} twice")
+        return found
+
+    def integer(digits: str) -> int:
+        if digits == "-0" or len(digits) > 300:  # a floating-point number to the library; beyond its range
+            raise ValueError(f"the number {digits[:20]} is not an integer of 64 bits")
+        return int(digits)
+
+    def number(digits: str) -> float:
+        if math.isinf(float(digits)):
+            raise ValueError(f"the number {digits[:20]} is beyond the range of float64")
+        return float(digits)
+
+    def constant(word: str) -> NoReturn:
+        raise ValueError(f"{word} is not JSON")
+
+    decoded = text.decode("utf-8")
+    found = json.loads(
+        decoded, object_pairs_hook=unique, parse_int=integer, parse_float=number, parse_constant=constant
+    )
+    if not isinstance(found, dict):
+        raise _ForbiddenError("is not an object")
+    _check_nesting(found)
+    if "\\u" in decoded:  # half of a surrogate pair is no character
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+    return found
+
+
+def _check_nesting(found: Any) -> None:
+    """Refuse what is nested deeper than the library reads."""
+    level, depth = [found], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise _ForbiddenError(f"is nested deeper than {_DEEPEST} levels")
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [value for each in inner for value in each if isinstance(value, (dict, list))]

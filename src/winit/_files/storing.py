@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from winit._core.threads import available_threads, run_tasks
-from winit._files.appearing import appearing, check_room, write_at
+from winit._files.appearing import Target, appearing, write_at
 
 __all__ = ["SPAN", "Counter", "Progress", "Span", "buffers", "store", "writing_threads"]
 
@@ -55,11 +54,10 @@ def buffers(threads: int, spans: int, each: int) -> deque[list[Any]]:
 
 
 def store(
-    target: Path,
+    target: Target,
     head: bytes,
     spans: Sequence[Span],
     nbytes: int,
-    overwrite: bool,
     threads: int | None,
     progress: Progress | None,
 ) -> None:
@@ -67,8 +65,7 @@ def store(
     own_buffers = buffers(writing_threads(threads), len(spans), 1)
     counter = Counter(nbytes, progress)
     try:
-        with appearing(target, overwrite) as descriptor:
-            check_room(descriptor, len(head) + nbytes, target)
+        with appearing(target, len(head) + nbytes) as descriptor:
             write_at(descriptor, memoryview(head), 0)
 
             def work(span: Span) -> None:
@@ -81,5 +78,5 @@ def store(
             run_tasks(work, spans, writing_threads(threads))
     except OSError as error:
         if error.filename is None and error.errno is not None:
-            error.filename = str(target)
+            error.filename = target.typed
         raise

@@ -72,7 +72,7 @@ class Loaded:
     def direct(self) -> bool:
         """Whether the file's bytes are the tensor's."""
         same = self.how is None and self.entry.dtype == self.param.dtype != "bool"
-        return same and not self.entry.fortran
+        return same and not self.entry.fortran and not self.entry.swapped
 
     @property
     def shape(self) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from winit._core.running import run_bounds
 from winit._core.threads import run_tasks
 from winit._files.appearing import destination
 from winit._files.collecting import collect
-from winit._files.entries import Entry, PathLike, file_stamp, opened
+from winit._files.entries import Entry, PathLike, open_files, opened
 from winit._files.reader import BLOCK, reader_of
 from winit._files.storing import Progress, Span, store
 from winit._plans.globs import check_met, check_patterns, matches
@@ -142,7 +143,7 @@ class Pretrained:
                     spans += self._spans(*ready[name], place, None)
                 else:
                     spans += spans_of(self.plan, self.seed, {name: place}, threads)
-            store(target, head, spans, self.plan.nbytes, overwrite, threads, progress)
+            store(target, head, spans, self.plan.nbytes, threads, progress)
 
     def _spans(self, tensor: Loaded, descriptor: int, place: int, out: np.ndarray | None) -> Iterator[LoadedSpan]:
         boxes = list(tensor.boxes())
@@ -154,11 +155,7 @@ class Pretrained:
     def _files(self, threads: int | None) -> Iterator[dict[str, tuple[Loaded, int]]]:
         """Open the files, and give each tensor that they hold, ready for its pass, and its file."""
         with ExitStack() as stack:
-            descriptors = {}
-            for file in dict.fromkeys(tensor.entry.file for tensor in self._loaded):
-                descriptors[file] = stack.enter_context(opened(file.path))
-                if file_stamp(descriptors[file]) != file.stamp:
-                    raise ValueError(f"{file.path} has changed since its header was read")
+            descriptors = open_files(stack, (tensor.entry for tensor in self._loaded))
             ready = {}
             for tensor in self._loaded:
                 descriptor = descriptors[tensor.entry.file]
@@ -197,8 +194,9 @@ def pretrained(
 
     Parameters
     ----------
-    path : a safetensors or npz file; several, whose tensors are taken together; or the index (.json) of a sharded
-        checkpoint. npz has no bfloat16: NumPy writes it as two-byte voids, which are taken for it.
+    path : a safetensors or npz file; the index (.json) of a sharded checkpoint, which decides which shard a tensor is
+        in; a folder with such an index or with one safetensors file; or several of these, whose tensors are taken
+        together. npz has no bfloat16: NumPy writes it as two-byte voids, which are taken for it.
     plan : Plan.
     seed : int, 0 <= seed < 2^64. For what is drawn; its bits are those of plan.build.
     names : mapping or pairs from names in the plan to names in the files: ("h.*", "transformer.h.*"). None in the place
@@ -252,8 +250,9 @@ def pretrained(
         raise OSError(errno.ENOSYS, "reading checkpoints in blocks needs a POSIX system (pread)")
     check_met([own for own, _ in rules], plan, "names: the pattern")
     check_met([own for own, _ in ways], plan, "fit: the pattern")
-    entries, aliases = collect(path)
-    check_met(leaves, [*entries, *aliases], "leave: the pattern")
+    collected = collect(path)
+    entries, aliases = collected.entries, collected.aliases
+    check_met(leaves, [*entries, *aliases, *(entry.name for entry in collected.beyond)], "leave: the pattern")
 
     def found(name: str) -> Entry | None:
         source = source_name(name, rules)
@@ -282,11 +281,13 @@ def pretrained(
                 )
         used |= {entry.name for entry in (sources if strict else sources[:1])}
         loaded.append(fitted(name, param, plan.key(name), sources[0], ways, cast))
-    left_over = tuple(name for name in entries if name not in used)
+    unused = [name for name in entries if name not in used]
+    beyond = [entry for entry in collected.beyond if not any(matches(pattern, entry.name) for pattern in leaves)]
+    left_over = (*unused, *(entry.name for entry in collected.beyond))
     if strict:
         surplus = [
             name
-            for name in left_over
+            for name in unused
             if not any(matches(pattern, name) for pattern in leaves)
             and not (name in plan and source_name(name, rules) is None)
         ]
@@ -295,11 +296,20 @@ def pretrained(
             problems.append(f"the files lack {listed([str(source_name(name, rules)) for name in missing])}")
         if surplus:
             problems.append(f"the plan has no place for {listed(surplus)}")
+        if beyond:
+            held = f"{beyond[0].file.path} holds {listed([entry.name for entry in beyond])}"
+            problems.append(f"{held}, which its index does not place there")
         if problems:
             raise ValueError(
                 f"{'; '.join(problems)} (names= maps names, to None what is to be drawn; leave= names what may be "
                 "left over; strict=False allows all)"
             )
+    if not loaded and missing:
+        warnings.warn(
+            f"none of the plan's {len(plan.stored)} tensors is in the files, and all will be drawn: the plan has "
+            f"{listed(list(plan.stored)[:2])}, the files {listed(list(entries)[:2]) or 'nothing'} (names= maps names)",
+            stacklevel=2,
+        )
     report = Report(
         copied={tensor.name: tensor.entry.name for tensor in loaded if tensor.how is None},
         fitted={tensor.name: (tensor.entry.name, tensor.how) for tensor in loaded if tensor.how is not None},
@@ -312,7 +322,7 @@ def pretrained(
 
 def _same(one: Entry, other: Entry) -> bool:
     """Compare two tensors of the files, byte by byte."""
-    if (one.dtype, one.shape, one.fortran) != (other.dtype, other.shape, other.fortran):
+    if (one.dtype, one.shape, one.fortran, one.swapped) != (other.dtype, other.shape, other.fortran, other.swapped):
         return False
     with opened(one.file.path) as first, opened(other.file.path) as second:
         readers = reader_of(first, one), reader_of(second, other)

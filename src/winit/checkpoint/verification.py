@@ -1,18 +1,22 @@
-"""Every element of a safetensors file recomputed, and compared bit by bit with what its plan and seed say."""
+"""Every element of safetensors files recomputed, and compared bit by bit with what its plan and seed say."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from winit._core.checks import check_callable, check_path, check_threads
 from winit._core.keys import STREAM_VERSION, stream_key
 from winit._core.threads import run_tasks
+from winit._files.collecting import collect
+from winit._files.entries import open_files
 from winit._files.reader import read_at
-from winit._files.safetensors_header import CODES, read_header
+from winit._files.safetensors_header import CODES
 from winit._files.storing import Counter, Progress, writing_threads
 from winit._files.storing import buffers as make_buffers
 from winit._plans.plan import Plan, check_plan
@@ -24,6 +28,8 @@ __all__ = ["Verification", "verify"]
 @dataclass(frozen=True)
 class Verification:
     """What verify found. The file is what its plan and seed say if `ok`.
+
+    unexpected : tensors that the plan lacks; and those that a shard holds beyond what its index says, with the shard.
 
     notes : what the file's metadata says otherwise than the plan, the seed and the stream version, such as "its
         metadata says seed 3, not 4". Elements alone decide `ok`: a note is no difference.
@@ -57,7 +63,8 @@ def verify(
 
     Parameters
     ----------
-    path : str or os.PathLike.
+    path : str or os.PathLike. A safetensors file; the index of one in shards; or a folder with such an index, or with
+        one safetensors file.
     plan, seed, threads, progress : as in write.
     notes : callable(str) or None. Called with each of Verification.notes before any element is recomputed.
 
@@ -76,25 +83,25 @@ def verify(
     check_plan(plan)
     check_callable(progress, "progress")
     check_callable(notes, "notes")
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    try:
-        entries, metadata, start = read_header(descriptor, os.fspath(path))
-        said = _contradictions(metadata, plan, seed)
-        if notes is not None:
-            for note in said:
-                notes(note)
-        malformed, places = {}, {}
-        for name, param in plan.stored.items():
-            entry = entries.get(name)
-            if entry is None:
-                continue
-            lo, hi = entry["data_offsets"]
-            found = entry["dtype"], entry["shape"], hi - lo
-            expected = CODES[param.dtype], list(param.shape), param.nbytes
-            if found != expected:
-                malformed[name] = "is {} {} in {:,} bytes, expected {} {} in {:,}".format(*found, *expected)
-            else:
-                places[name] = start + lo
+    collected = collect(path, npz=False)
+    entries = collected.entries
+    said = _contradictions(collected.metadata, plan, seed)
+    if notes is not None:
+        for note in said:
+            notes(note)
+    malformed, places = {}, {}
+    for name, param in plan.stored.items():
+        entry = entries.get(name)
+        if entry is None:
+            continue
+        found = CODES.get(entry.dtype, entry.dtype), list(entry.shape)
+        expected = CODES[param.dtype], list(param.shape)
+        if found != expected:
+            malformed[name] = "is {} {}, expected {} {}".format(*found, *expected)
+        else:
+            places[name] = entry.place
+    with ExitStack() as stack:
+        descriptors = open_files(stack, (entries[name] for name in places))
         spans = list(spans_of(plan, seed, places, threads))
         buffers = make_buffers(writing_threads(threads), len(spans), 2)
         total = sum(plan[name].nbytes for name in places)
@@ -105,21 +112,23 @@ def verify(
             own = buffers.pop()
             expected = span.draw(own[0])
             found = memoryview(own[1])[: len(expected)]
-            read_at(descriptor, found, span.place, os.fspath(path))
+            file = entries[span.name].file
+            read_at(descriptors[file], found, span.place, file.path)
             if not np.array_equal(np.frombuffer(expected, np.uint8), np.frombuffer(found, np.uint8)):
                 differ.add(span.name)
             buffers.append(own)
             counter.add(len(expected))
 
         run_tasks(work, spans, writing_threads(threads))
-    finally:
-        os.close(descriptor)
     return Verification(
         differ=tuple(name for name in plan.stored if name in differ),
         missing=tuple(name for name in plan.stored if name not in entries),
-        unexpected=tuple(name for name in entries if name not in plan.stored),
+        unexpected=(
+            *(name for name in entries if name not in plan.stored),
+            *(f"{entry.name} ({Path(entry.file.path).name})" for entry in collected.beyond),
+        ),
         malformed=malformed,
-        metadata=metadata,
+        metadata=collected.metadata,
         tensors=len(places),
         bytes=total,
         notes=said,

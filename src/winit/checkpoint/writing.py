@@ -55,8 +55,9 @@ def write(
     """Draw every tensor of a plan straight into one safetensors file.
 
     Each thread draws 4 MiB and writes them to their place, so memory does not grow with the model. The file appears
-    under its name when it is whole and on the disk, else not at all: it is written without a name where the system can
-    do that (O_TMPFILE), otherwise as .NAME.partial under a lock, which the next run takes over.
+    under its name when it is whole and on the disk, else not at all. Until then it is `.NAME.<16 hex>.winit` in the
+    same directory, locked by its writer. Of several writers of one name each has a file of its own, and with
+    overwrite=True the last one stays. What a killed writer left is removed by the next writer of that name.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ def write(
     Raises
     ------
     FileExistsError : the file exists, and overwrite is False.
-    OSError : it cannot be written: a full disk, a missing directory, another process that is writing it.
+    OSError : it cannot be written: a full disk, a missing directory, a file system without hard links (overwrite=True
+        needs none). Its filename is the path as given.
     TypeError, ValueError : seed, threads, a plan that the format cannot hold.
 
     """
@@ -80,4 +82,4 @@ def write(
     check_callable(progress, "progress")
     target = destination(path, overwrite)
     head, places = header(plan, seed)
-    store(target, head, list(spans_of(plan, seed, places, threads)), plan.nbytes, overwrite, threads, progress)
+    store(target, head, list(spans_of(plan, seed, places, threads)), plan.nbytes, threads, progress)

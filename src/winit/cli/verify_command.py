@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winit.cli.failures import FailureError
@@ -22,7 +23,9 @@ _LISTED = 10
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", help="the safetensors file")
+    parser.add_argument(
+        "file", metavar="FILE", help="the safetensors file, the index of one in shards, or their folder"
+    )
     add_plan(parser)
     add_seed(parser)
     add_threads(parser)
@@ -49,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with bar(arguments.quiet, "verify") as progress:
             found = verify(file, plan, seed=arguments.seed, threads=arguments.threads, progress=progress, notes=note)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.filename != file or Path(file).exists():  # a shard, or a folder without any
+            raise
         raise missing_file(file) from None
     if not arguments.quiet:
         for line in _report(found, every=arguments.all):
