@@ -16,7 +16,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import winit
@@ -382,6 +382,7 @@ def fitted(tmp_path, old, shape, how, container="safetensors", **options):
 )
 def test_overlap(tmp_path_factory, shapes, container, dtype):
     old, new = values(shapes[0], dtype, 100), shapes[1]
+    assume(old.shape == new or sorted(old.shape) != sorted(new))  # test_overlap_of_a_transpose_is_refused
     got = fitted(tmp_path_factory.mktemp("f"), old, new, "overlap", container)
     expected = plan_of({}, w=(new, dtype)).build(seed=3)["w"]
     corner = tuple(slice(0, min(pair)) for pair in zip(old.shape, new, strict=True))
@@ -905,6 +906,17 @@ def test_a_folder_is_its_index_or_its_only_file(tmp_path):
     assert same(winit.pretrained(tmp_path, plan, seed=0).build()["b"], arrays["b"])
     index.rename(tmp_path / "an index by another name")
     assert same(winit.pretrained(tmp_path / "an index by another name", plan, seed=0).build()["b"], arrays["b"])
+
+
+@pytest.mark.parametrize("fit", [(), {"w": "overlap"}])
+@pytest.mark.parametrize("shape", [(3, 2), (2, 4, 3), (4, 3, 2)])
+def test_overlap_of_a_transpose_is_refused(tmp_path, fit, shape):
+    source = (2, 3) if len(shape) == 2 else (2, 3, 4)
+    save(tmp_path / "f", {"w": values(source)})
+    with pytest.raises(
+        ValueError, match=r"expected \(.*\): the same sizes in another order, which no fit makes of each"
+    ):
+        winit.pretrained(tmp_path / "f", plan_of({"w": values(shape)}), seed=0, fit=fit)
 
 
 def test_nothing_copied_is_a_warning(tmp_path):

@@ -49,12 +49,12 @@ def read_npz(descriptor: int, file: File) -> dict[str, Entry]:
         if len(local) < 30 or local[:4] != b"PK\x03\x04":
             raise broken(f"{shown!r} does not begin where its directory says")
         name_size, extra_size = struct.unpack("<HH", local[26:])
-        own = os.pread(descriptor, name_size, member.header_offset + 30)
-        if own != member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"):
-            raise broken(f"{shown!r} begins with another name than its directory says")
         begin = member.header_offset + 30 + name_size + extra_size
         if member.header_offset < end:
             raise broken(f"{shown!r} overlaps what stands before it")
+        own = os.pread(descriptor, name_size, member.header_offset + 30)
+        if own != member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"):
+            raise broken(f"{shown!r} begins with another name than its directory says")
         end = begin + member.compress_size
         if end > size:
             raise broken(f"{shown!r} claims {member.compress_size:,} bytes at {begin:,} of a file of {size:,}")

@@ -227,6 +227,10 @@ def fitted(name: str, param: Param, key: str, entry: Entry, ways: Sequence[tuple
         return Loaded(name, param, key, entry, None, every, param.shape or (1,))
     how = next((how for pattern, how in ways if matches(pattern, name)), None)
     expected = f"{source} has shape {entry.shape}, expected {param.shape}"
+    permuted = len(entry.shape) > 1 and sorted(entry.shape) == sorted(param.shape)
+    if permuted and how in (None, "overlap"):
+        # The part that both have would be a block of the source where the plan has its transpose.
+        raise ValueError(f"{expected}: the same sizes in another order, which no fit makes of each other")
     if how is None:
         raise ValueError(f"{expected} (fit= can be {', '.join(FITS)})")
     if len(entry.shape) != len(param.shape):
