@@ -13,7 +13,7 @@ __all__ += ["round_f8e4m3", "round_f8e5m2", "round_finite_f8e4m3", "round_finite
 __all__ += ["widen_f8e4m3", "widen_f8e5m2"]
 
 HALF_F32, TWO_24 = F32(0.5), F32(2.0**-24)
-TWO14_F32, TWO_9, TWO7_F32, TWO_16 = F32(2.0**14), F32(2.0**-9), F32(2.0**7), F32(2.0**-16)
+TWO_9, TWO_16 = F32(2.0**-9), F32(2.0**-16)
 
 
 @point
@@ -70,12 +70,13 @@ def widen_f16(h):
 
 @point
 def round_finite_f8e4m3(x):
-    """Round a float32 of float8_e4m3fn's range to a word of it, to nearest even; by a sum where it is subnormal there."""
+    """Round a float32 of float8_e4m3fn's range to a word of it, to nearest even: by a sum with a power of two."""
     u = bits_f32(x)
-    sign, mag = u >> U32(24) & U32(0x80), U32(u & U32(0x7FFFFFFF))
-    normal = U32((U32(U32(mag + U32(0x7FFFF)) + (mag >> U32(20) & U32(1))) >> U32(20)) - U32(120 << 3))
-    subnormal = U32(bits_f32(float_f32(mag) + TWO14_F32) - U32(0x46800000))
-    return U8(sign | (subnormal if mag < U32(0x3C800000) else normal))
+    mag = U32(u & U32(0x7FFFFFFF))
+    top = U32((mag if mag > U32(0x3C800000) else U32(0x3C800000)) & U32(0x7F800000))
+    total = U32(bits_f32(float_f32(mag) + float_f32(U32(top + U32(20 << 23)))))
+    code = U32(U32(total + (top >> U32(20))) - U32(121 << 3))
+    return U8(U32(U32(u & U32(0x80000000)) | U32(code << U32(24))) >> U32(24))
 
 
 @point
@@ -99,12 +100,13 @@ def widen_f8e4m3(h):
 
 @point
 def round_finite_f8e5m2(x):
-    """Round a float32 of float8_e5m2's range to a word of it, to nearest even; by a sum where it is subnormal there."""
+    """Round a float32 of float8_e5m2's range to a word of it, to nearest even: by a sum with a power of two."""
     u = bits_f32(x)
-    sign, mag = u >> U32(24) & U32(0x80), U32(u & U32(0x7FFFFFFF))
-    normal = U32((U32(U32(mag + U32(0xFFFFF)) + (mag >> U32(21) & U32(1))) >> U32(21)) - U32(112 << 2))
-    subnormal = U32(bits_f32(float_f32(mag) + TWO7_F32) - U32(0x43000000))
-    return U8(sign | (subnormal if mag < U32(0x38800000) else normal))
+    mag = U32(u & U32(0x7FFFFFFF))
+    top = U32((mag if mag > U32(0x38800000) else U32(0x38800000)) & U32(0x7F800000))
+    total = U32(bits_f32(float_f32(mag) + float_f32(U32(top + U32(21 << 23)))))
+    code = U32(U32(total + (top >> U32(21))) - U32(113 << 2))
+    return U8(U32(U32(u & U32(0x80000000)) | U32(code << U32(24))) >> U32(24))
 
 
 @point
