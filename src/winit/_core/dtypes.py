@@ -238,6 +238,7 @@ def convert(block: np.ndarray, source: str, dtype: str, what: str) -> np.ndarray
         wide = widen(out, dtype)
         lost = ~(np.isfinite(wide) | np.isnan(numbers)) & ~(np.isinf(wide) & np.isinf(numbers))
         if lost.any():
-            largest = np.abs(numbers[lost]).max()
+            beyond = np.abs(numbers[lost])
+            largest = beyond[np.isfinite(beyond)].max(initial=0.0) or np.inf
             raise ValueError(f"{what} has the value {largest:g}, beyond the range of {dtype}")
     return out
