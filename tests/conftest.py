@@ -87,3 +87,16 @@ class Points:
         w16, wb16 = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
         self.library.halves(*map(self._pointer, (x, f16, bf16, w16, wb16)), ctypes.c_size_t(x.size))
         return f16, bf16, w16, wb16
+
+    def float8(self, x, finite=False):
+        """float32 words rounded to (float8_e4m3fn, float8_e5m2) words, by the form for finite values or for all."""
+        to = [np.empty(x.shape, np.uint8) for _ in range(2)]
+        function = self.library.float8_finite if finite else self.library.float8
+        function(*map(self._pointer, (x, *to)), ctypes.c_size_t(x.size))
+        return to
+
+    def float8_widened(self, h):
+        """The float32 of float8_e4m3fn and of float8_e5m2 words."""
+        to = [np.empty(h.shape, np.float32) for _ in range(2)]
+        self.library.float8_widened(*map(self._pointer, (h, *to)), ctypes.c_size_t(h.size))
+        return to

@@ -42,6 +42,30 @@ void truncated_f64(const uint64_t *k, const double *p, double *z, size_t n)
     }
 }
 
+void float8(const float *x, uint8_t *e4m3, uint8_t *e5m2, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        e4m3[i] = winit_round_f8e4m3(x[i]);
+        e5m2[i] = winit_round_f8e5m2(x[i]);
+    }
+}
+
+void float8_finite(const float *x, uint8_t *e4m3, uint8_t *e5m2, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        e4m3[i] = winit_round_finite_f8e4m3(x[i]);
+        e5m2[i] = winit_round_finite_f8e5m2(x[i]);
+    }
+}
+
+void float8_widened(const uint8_t *h, float *e4m3, float *e5m2, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        e4m3[i] = winit_widen_f8e4m3(h[i]);
+        e5m2[i] = winit_widen_f8e5m2(h[i]);
+    }
+}
+
 void halves(const float *x, uint16_t *f16, uint16_t *bf16, float *wide16, float *widebf16, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -11,7 +11,7 @@ import numpy as np
 import winit
 from winit import Axes
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 ALIASES = {"glorot_uniform", "glorot_normal", "kaiming_uniform", "kaiming_normal"}
 
 MATRIX = (20, 30), "oi"

@@ -307,7 +307,8 @@ def test_torch_refused():
     assert (expanded == 7).all() and (negative == 0).all()
     reject(ValueError, "does not export its memory by DLPack: .*sparse|layout", torch.zeros(3, 3).to_sparse())
     reject(ValueError, "does not export its memory by DLPack: .*meta", torch.zeros(3, device="meta"))
-    reject(TypeError, "elements that NumPy does not have", torch.zeros(3, dtype=torch.float8_e4m3fn))
+    for other in (torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu):
+        reject(TypeError, "elements that NumPy does not have", torch.zeros(3).to(other))
     reject(ValueError, r"out has shape \(6,\), expected \(2, 3\)", torch.zeros(6), shape=(2, 3))
 
 
@@ -552,9 +553,13 @@ def test_words_of_torch():
         ("uint32", "float32", ValueError, "out holds uint32, and dtype is 'float32'"),
         ("uint16", "int16", ValueError, "out holds uint16, and dtype is 'int16': only words of 16 bits"),
         ("int16", "bfloat16", ValueError, "out holds int16, and dtype is 'bfloat16'"),
+        ("uint16", "float8_e5m2", ValueError, "out holds uint16, and dtype is 'float8_e5m2': .* words of 8 bits"),
+        ("int8", "float8_e4m3fn", ValueError, "out holds int8, and dtype is 'float8_e4m3fn'"),
+        ("bool", "float8_e4m3fn", ValueError, "out holds bool, and dtype is 'float8_e4m3fn'"),
+        ("uint8", "bfloat16", ValueError, "out holds uint8, and dtype is 'bfloat16'"),
         ("V4", "bfloat16", ValueError, "out holds void32, and dtype is 'bfloat16'"),
         ([("a", "u1"), ("b", "u1")], "bfloat16", ValueError, "out holds void16, and dtype is 'bfloat16'"),
-        ("uint16", "bf15", TypeError, "dtype must be float32, float64, float16, bfloat16 or a NumPy dtype, not 'bf15'"),
+        ("uint16", "bf15", TypeError, "dtype must be float32, float64, float16, bfloat16, float8_e4m3fn, float8_e5m2 or a NumPy dtype, not 'bf15'"),
         ("uint16", ">f2", ValueError, "dtype must be in native byte order"),
         (
             "uint16",

@@ -100,6 +100,8 @@ class Case(NamedTuple):
             "fill_normal64": bits(normal, "float64"),
             "fill_normal_f16": bits(normal, "float16"),
             "fill_normal_bf16": bits(normal, "bfloat16"),
+            "fill_normal_f8e4m3": bits(normal, "float8_e4m3fn"),
+            "fill_normal_f8e5m2": bits(normal, "float8_e5m2"),
             "fill_truncated_normal": bits(truncated),
             "fill_truncated_normal64": bits(truncated, "float64"),
             "guards": ["1"],

@@ -46,9 +46,15 @@ SIGNATURES = {
     "fill_normal64": "void (uint64_t, uint64_t, uint64_t, double *, double, double)",
     "fill_normal_f16": "void (uint64_t, uint64_t, uint64_t, uint16_t *, double, double)",
     "fill_normal_bf16": "void (uint64_t, uint64_t, uint64_t, uint16_t *, double, double)",
+    "fill_normal_f8e4m3": "void (uint64_t, uint64_t, uint64_t, uint8_t *, double, double)",
+    "fill_normal_f8e5m2": "void (uint64_t, uint64_t, uint64_t, uint8_t *, double, double)",
     "fill_truncated_normal": "void (uint64_t, uint64_t, uint64_t, float *, double const *, double, double)",
     "fill_truncated_normal64": "void (uint64_t, uint64_t, uint64_t, double *, double const *, double, double)",
 }
+SUFFIXES = [("", "float32"), ("64", "float64"), ("_f16", "float16"), ("_bf16", "bfloat16")]
+SUFFIXES += [("_f8e4m3", "float8_e4m3fn"), ("_f8e5m2", "float8_e5m2")]
+KINDS = {"": (4, np.float32), "64": (8, np.float64), "_f16": (2, np.uint16), "_bf16": (2, np.uint16)}
+KINDS |= {"_f8e4m3": (1, np.uint8), "_f8e5m2": (1, np.uint8)}  # of what a fill is given
 TYPES = {
     "void": None,
     "uint32_t": ctypes.c_uint32,
@@ -156,9 +162,8 @@ def test_every_function_is_draw(seed, name, lo, count, uniform, normal, cuts, ta
     pytest.importorskip("ml_dtypes")
     key, hi = winit.stream.key(seed, name), lo + count
 
-    for suffix, dtype in (("", "float32"), ("64", "float64"), ("_f16", "float16"), ("_bf16", "bfloat16")):
-        size = {"": 4, "64": 8}.get(suffix, 2)
-        kind = {4: np.float32, 8: np.float64, 2: np.uint16}[size]
+    for suffix, dtype in SUFFIXES:
+        size, kind = KINDS[suffix]
         numbers = np.array(cut(*cuts, "float64" if size == 8 else "float32"))
         laws = {
             "uniform": (winit.uniform(*uniform), uniform),
@@ -200,13 +205,13 @@ def test_uniform_numbers_stay_below_the_end(suffix, dtype, ends):
 
 
 @pytest.mark.parametrize("shift", [0, 1, 5])
-@pytest.mark.parametrize(("suffix", "dtype"), [("", "float32"), ("64", "float64"), ("_bf16", "bfloat16")])
+@pytest.mark.parametrize(("suffix", "dtype"), [*SUFFIXES[:2], *SUFFIXES[3:5]])
 def test_large_fills_go_past_the_cache(suffix, dtype, shift):
     """4 MiB and more, at aligned and unaligned places; nothing before or after is touched."""
     pytest.importorskip("ml_dtypes")
-    size = {"": 4, "64": 8}.get(suffix, 2)
+    size, kind = KINDS[suffix]
     count = (1 << 22) // size + 1001
-    out = np.zeros(count + 16, {4: np.float32, 8: np.float64, 2: np.uint16}[size])
+    out = np.zeros(count + 16, kind)
     C[f"fill_normal{suffix}"](
         winit.stream.key(3, "big"), 2**33 + 1, 2**33 + 1 + count, out[shift:].ctypes.data, 0.0, 1.0
     )
@@ -359,13 +364,13 @@ def test_cython_code_elsewhere(embedder, seed, name, lo, count, cuts):
     for function, schemes in ((embedder.elements, standard), (embedder.fills, laws)):
         words = np.zeros(count, np.uint32)
         single, double = ([np.zeros(count, kind) for _ in range(3)] for kind in (np.float32, np.float64))
-        half = [np.zeros(count, np.uint16) for _ in range(2)]
-        function(key, lo, *numbers, words, single, double, *([half] if function is embedder.fills else []))
+        half, byte = ([np.zeros(count, kind) for _ in range(2)] for kind in (np.uint16, np.uint8))
+        function(key, lo, *numbers, words, single, double, *([half, byte] if function is embedder.fills else []))
         assert (words == winit.words(seed, name, lo, lo + count)).all()
         for scheme, narrow, wide in zip(schemes, single, double, strict=True):
             assert same(narrow, draw(scheme, seed, name, lo, count))
             assert same(wide, draw(scheme, seed, name, lo, count, "float64"))
-    for got, dtype in zip(half, ("float16", "bfloat16"), strict=True):
+    for got, (_, dtype) in zip((*half, *byte), SUFFIXES[2:], strict=True):
         assert same(got, draw(laws[1], seed, name, lo, count, dtype))
 
 

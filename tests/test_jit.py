@@ -183,9 +183,12 @@ FILLS = {
     ),
     "float16": (lambda out, lo: jit.fill_normal_f16(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
     "bfloat16": (lambda out, lo: jit.fill_normal_bf16(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
+    "float8_e4m3fn": (lambda out, lo: jit.fill_normal_f8e4m3(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
+    "float8_e5m2": (lambda out, lo: jit.fill_normal_f8e5m2(out, KEY, lo, 0.25, 1.5), winit.normal(0.25, 1.5)),
 }
+WORDS = {"float16": "uint16", "bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
 CASES = [(name, dtype) for name in FILLS if "float" not in name for dtype in ("float32", "float64")]
-CASES += [("float16", "float16"), ("bfloat16", "bfloat16")]
+CASES += [(name, name) for name in WORDS]
 
 
 @given(
@@ -194,11 +197,11 @@ CASES += [("float16", "float16"), ("bfloat16", "bfloat16")]
 @example(("normal", "float32"), FAR - 4001, 5000, 1, 0)
 @example(("normal", "float64"), FAR // 2 - 2003, 5000, 1, 0)
 @example(("bfloat16", "bfloat16"), FAR - 1, 4097, 1, 1)
+@example(("float8_e4m3fn", "float8_e4m3fn"), FAR - 1, 4097, 1, 1)
 def test_fills_are_those_of_draw(case, lo, count, stride, offset):
     name, dtype = case
     fill, scheme = FILLS[name]
-    words = dtype if dtype.startswith("float") and dtype != "float16" else "uint16"
-    whole = np.zeros((count + offset) * abs(stride), words)
+    whole = np.zeros((count + offset) * abs(stride), WORDS.get(dtype, dtype))
     out = whole[offset * abs(stride) :][::stride]
     out = out[:count]
     untouched = whole.copy()
@@ -240,23 +243,27 @@ def test_fill_of_pieces_in_prange(lo, count, part):
 
 
 @njit
-def every_fill(out, key, lo, cut, words):
+def every_fill(out, key, lo, cut, words, e4m3, e5m2):
     jit.fill_uniform(out, key, lo)
     first = out[0]
     jit.fill_truncated_normal(out, key, lo, cut, 0.0, 2.0)
     jit.fill_normal_f16(words, key, lo)
     half = words[0]
     jit.fill_normal_bf16(words, key, lo, std=0.5)
+    jit.fill_normal_f8e4m3(e4m3, key, lo, std=0.5)
+    jit.fill_normal_f8e5m2(e5m2, key, lo, std=0.5)
     return first, half
 
 
 def test_every_fill_inside():
     out, words = np.empty(7, np.float32), np.empty(7, np.uint16)
-    first, half = every_fill(out, KEY, 11, CUTS["float32"], words)
+    e4m3, e5m2 = np.empty((2, 7), np.uint8)
+    first, half = every_fill(out, KEY, 11, CUTS["float32"], words, e4m3, e5m2)
     assert first == of(winit.uniform(), 11, 1)[0]
     assert half == of(winit.normal(), 11, 1, "float16").view(np.uint16)[0]
     assert raw(out) == raw(of(winit.truncated_normal(0.0, 2.0, -1.5, 7.0), 11, 7))
-    assert raw(words) == raw(of(winit.normal(0.0, 0.5), 11, 7, "bfloat16"))
+    for got, dtype in ((words, "bfloat16"), (e4m3, "float8_e4m3fn"), (e5m2, "float8_e5m2")):
+        assert raw(got) == raw(of(winit.normal(0.0, 0.5), 11, 7, dtype))
 
 
 FASTMATH = """
@@ -585,6 +592,23 @@ def test_hot_loops_are_vectors(name):
     assert vectors(assembly, "vmulps" if name.endswith("32") else "vmulpd") >= PRODUCTS[name]
     if "uniform" not in name:
         assert vectors(assembly, "vsqrtps" if name.endswith("32") else "vsqrtpd") >= 1
+
+
+@pytest.mark.parametrize("fill", [jit.fill_normal_f8e4m3, jit.fill_normal_f8e5m2])
+def test_float8_wants_bytes(fill):
+    with pytest.raises(TypeError, match="of one axis of uint8, not one of uint16"):
+        fill(np.zeros(4, np.uint16), KEY, 0)
+    with pytest.raises(ValueError, match="no value beyond the range of out's type"):
+        fill(np.zeros(4, np.uint8), KEY, 0, 0.0, 1e4)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the assembly of x86-64")
+def test_rounding_to_float8_is_vectors():
+    arguments = (numba.float32[::1], numba.int64, numba.int64, numba.boolean, numba.float32)
+    (assembly,) = njit(arguments, error_model="numpy")(kernels.emit_f8.py_func).inspect_asm().values()
+    assert vectors(assembly, "vaddps") >= 4  # the sum that rounds, of both types, and adding too
+    assert vectors(assembly, "vpsrld") >= 4
+    assert vectors(assembly, "vmulps") >= 4  # scale * v and the subnormals of each type
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the assembly of x86-64")

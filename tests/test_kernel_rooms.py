@@ -10,7 +10,7 @@ from winit import _kernels
 
 ROOM = Path(_kernels.__file__).parent
 INCLUDE = ROOM.parent / "include"
-HALVES = ("bf16", "f16")  # types whose functions bear their names in every engine
+NARROW = ("bf16", "f16", "f8e4m3", "f8e5m2")  # types whose functions bear their names in every engine
 
 
 def table():
@@ -100,7 +100,7 @@ def test_a_law_has_its_point_in_every_engine(law):
 
 def test_points_in_numba_are_those_of_c():
     _, (values,), _ = table()["words to values"]
-    _, (halves,), _ = table()["half types"]
+    _, (halves,), _ = table()["narrow types"]
     assert in_order(points(), functions(values, halves))
     extra = {name for name in functions(values, halves) if name.islower()} - set(points())
     assert not [name for name in extra if not re.match("(log|sin|cos|quantile[01]|top|bottom)[0-9_]", name)]
@@ -109,11 +109,11 @@ def test_points_in_numba_are_those_of_c():
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 def test_points_in_numpy_are_those_of_c(kind):
     _, _, (values,) = table()["words to values"]
-    _, _, (halves,) = table()["half types"]
+    _, _, (halves,) = table()["narrow types"]
     casts = ("int52", "int53")  # NumPy's own
     own = [name.removesuffix(f"_{kind}") for name in points() if name.endswith(f"_{kind}")]
     assert in_order([name for name in own if name not in casts], functions(values))
-    rounding = [name for name in points() if name.endswith(HALVES) and "finite" not in name]
+    rounding = [name for name in points() if name.endswith(NARROW) and "finite" not in name]
     assert in_order(rounding, functions(halves))
 
 

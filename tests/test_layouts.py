@@ -267,7 +267,7 @@ def test_a_box_of_unequal_parts_costs_what_the_box_costs():
     assert got.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"])
 @pytest.mark.parametrize(
     ("scheme", "shape"),
     [

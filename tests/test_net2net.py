@@ -130,7 +130,7 @@ def test_a_recurrent_weight_is_in_both():
     close(run(wide, x), run(net, x))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2])
 def test_shares_are_rounded_once(dtype):
     net = {"a": values(40, 2, dtype=dtype), "b": values(3, 40, dtype=dtype)}
     wide = widen(net, 200, copy={"a": 0}, share={"b": 1}, seed=0)
@@ -233,7 +233,7 @@ def test_a_deeper_convolutional_network_computes_the_same(kernel, groups):
     assert np.array_equal(np.moveaxis(back, (-1, -2), (0, 1)), weight) and back.flags.c_contiguous
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
 def test_dtypes_of_deepen(dtype):
     deep = deepen({}, "w", (3, 3), bias="b", dtype=dtype)
     assert deep["w"].dtype.name == deep["b"].dtype.name == dtype

@@ -169,11 +169,13 @@ def test_messages(call, error, match):
     "dtype",
     [
         *("bf16", "fp16", "fp32", "fp64", "numpy.float16", "torch.float16", "torch.bfloat16"),
-        *("jax.numpy.float16", "jax.numpy.bfloat16"),
+        *("jax.numpy.float16", "jax.numpy.bfloat16", "fp8_e4m3", "fp8_e5m2", "torch.float8_e4m3fn"),
+        *("torch.float8_e5m2", "jax.numpy.float8_e4m3fn", "jax.numpy.float8_e5m2", "ml_dtypes.float8_e5m2"),
     ],
 )
 def test_dtypes_by_their_usual_names(dtype):
     names = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+    names |= {"fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
     given, expected = dtype, names.get(dtype, dtype.rpartition(".")[2])
     if "." in dtype:
         module, _, name = dtype.rpartition(".")
@@ -182,10 +184,10 @@ def test_dtypes_by_their_usual_names(dtype):
     assert Param((3,), dtype=given).dtype == expected
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float8_e4m3fn"])
 def test_from_shapes_takes_a_state_dict(dtype):
     torch = pytest.importorskip("torch")
-    state = torch.nn.Linear(4, 3, dtype=getattr(torch, dtype)).state_dict()
+    state = torch.nn.Linear(4, 3).to(getattr(torch, dtype)).state_dict()
     rules = [("*weight", winit.he_normal()), ("*bias", winit.zeros())]
     plan = Plan.from_shapes(state, rules)
     assert {name: (param.shape, param.dtype) for name, param in plan.items()} == {

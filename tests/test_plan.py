@@ -16,7 +16,7 @@ import winit
 from winit import Axes, Param, Plan, Rule
 from winit._plans import globs
 
-FLOATS = ("float32", "float64", "float16", "bfloat16")
+FLOATS = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
@@ -436,7 +436,7 @@ def test_with_dtype(dtype):
 @pytest.mark.parametrize(
     ("dtype", "error", "match"),
     [
-        ("int8", ValueError, r"^dtype must be one of float32, float64, float16, bfloat16, not 'int8'$"),
+        ("int8", ValueError, r"^dtype must be one of float32, float64, float16, bfloat16, float8_e4m3fn, float8_e5m2, not 'int8'$"),
         ("complex64", ValueError, r"^dtype must be one of float32, .*, not 'complex64'$"),
         ("float99", TypeError, r"^dtype must be .*, not 'float99' \(did you mean"),
     ],
@@ -596,8 +596,9 @@ SHAPES = st.lists(st.integers(0, 5), max_size=3).map(tuple)
 @st.composite
 def literals(draw, dtype: str):
     shape = draw(st.lists(st.integers(1, 3), max_size=3).map(tuple))
-    kind = {"bfloat16": "float32", "complex64": "float32"}.get(dtype, dtype)
-    elements = st.floats(-1e4, 1e4, width=8 * np.dtype(kind).itemsize) if kind in FLOATS else None
+    kind = dtype if dtype in (*FLOATS[:3], *INTEGERS, "bool") else "float32"
+    most = 448 if dtype == "float8_e4m3fn" else 1e4
+    elements = st.floats(-most, most, width=8 * np.dtype(kind).itemsize) if kind in FLOATS else None
     return shape, winit.literal(draw(hnp.arrays(kind, shape, elements=elements)))
 
 

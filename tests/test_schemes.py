@@ -247,7 +247,7 @@ def test_calling_a_scheme_draws():
 
 
 @pytest.mark.parametrize(
-    "dtype", ["int8", "uint8", "int64", "uint64", "bool", "float32", "complex64", "float16", "bfloat16"]
+    "dtype", ["int8", "uint8", "int64", "uint64", "bool", "float32", "complex64", "float16", "bfloat16", "float8_e5m2"]
 )
 def test_constants_in_any_dtype(dtype):
     assert (winit.draw(winit.ones(), (3, 2), seed=0, dtype=dtype) == np.ones((3, 2))).all()

@@ -42,6 +42,8 @@ __all__ = [
     "fill_normal",
     "fill_normal_bf16",
     "fill_normal_f16",
+    "fill_normal_f8e4m3",
+    "fill_normal_f8e5m2",
     "fill_truncated_normal",
     "fill_uniform",
     "fill_with",
@@ -58,8 +60,8 @@ __all__ = [
 
 F32, F64, I64, U32, U64 = np.float32, np.float64, np.int64, np.uint32, np.uint64
 BLOCKS = 512  # of the stream, between transform and destination: their words and values stay in the first-level cache
-LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16 = (
-    LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16")
+LARGEST_F32, LARGEST_F64, LARGEST_F16, LARGEST_BF16, LARGEST_F8E4M3, LARGEST_F8E5M2 = (
+    LARGEST[k] for k in ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 )
 REACH_F32, REACH_F64 = 6.77, 8.66  # the largest |z| of a normal
 
@@ -307,7 +309,7 @@ def truncated_normal64_at(key, i, cut):
 # nopython code, and a door for Python, which checks out and takes the body compiled: a compiled function with defaults
 # would take 30 us a call.
 
-REALS, WORDS = (np.float32, np.float64), (np.uint16,)
+REALS, WORDS, BYTES = (np.float32, np.float64), (np.uint16,), (np.uint8,)
 BEYOND = "out must end at element 2^63 or before, as the largest tensor does"
 
 
@@ -413,6 +415,8 @@ fill_uniform_values, fill_normal_values, fill_near_values, fill_far_values = map
 )
 fill_f16_values = _filler("normal", False, kernels.round_finite_f16)
 fill_bf16_values = _filler("normal", False, kernels.round_finite_bf16)
+fill_f8e4m3_values = _filler("normal", False, kernels.round_finite_f8e4m3)
+fill_f8e5m2_values = _filler("normal", False, kernels.round_finite_f8e5m2)
 
 
 @element
@@ -468,8 +472,17 @@ def _half_bf16(out, key, lo, mean=0.0, std=1.0):
     fill_bf16_values(out, key, lo, _scaled(mean, std, REACH_F32, LARGEST_BF16))
 
 
-uniform_loop, normal_loop, truncated_normal_loop, f16_loop, bf16_loop = (
-    njit(**OPTIONS)(body) for body in (_uniform, _normal, _truncated_normal, _half_f16, _half_bf16)
+def _bytes_f8e4m3(out, key, lo, mean=0.0, std=1.0):
+    fill_f8e4m3_values(out, key, lo, _scaled(mean, std, REACH_F32, LARGEST_F8E4M3))
+
+
+def _bytes_f8e5m2(out, key, lo, mean=0.0, std=1.0):
+    fill_f8e5m2_values(out, key, lo, _scaled(mean, std, REACH_F32, LARGEST_F8E5M2))
+
+
+uniform_loop, normal_loop, truncated_normal_loop, f16_loop, bf16_loop, f8e4m3_loop, f8e5m2_loop = (
+    njit(**OPTIONS)(body)
+    for body in (_uniform, _normal, _truncated_normal, _half_f16, _half_bf16, _bytes_f8e4m3, _bytes_f8e5m2)
 )
 
 
@@ -510,7 +523,8 @@ def fill_normal(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: floa
 
     Parameters
     ----------
-    out : array of one axis, float32 or float64, any stride. For half types: fill_normal_f16, fill_normal_bf16.
+    out : array of one axis, float32 or float64, any stride. For narrower types: fill_normal_f16
+        and its like.
     key : as of winit.jit.key.
     lo : integer, 0 <= lo, lo + out.size <= 2^63.
     mean, std : float, 0 <= std.
@@ -628,6 +642,64 @@ def fill_normal_bf16(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std:
 def _bf16_inside(out, key, lo, mean=0.0, std=1.0):
     _check_type(out, "fill_normal_bf16", WORDS, key, lo)
     return _half_bf16
+
+
+def fill_normal_f8e4m3(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: float = 1.0) -> None:
+    """Fill out, the bytes of float8_e4m3fn, with elements lo, lo + 1, ... of winit.normal(mean, std).
+
+    Parameters
+    ----------
+    out : array of one axis, uint8: the bytes, as of ml_dtypes.float8_e4m3fn by out.view(numpy.uint8).
+    key, lo, mean, std : as of fill_normal.
+
+    Raises
+    ------
+    TypeError, numba.TypingError, ValueError : as fill_normal.
+
+    >>> import winit
+    >>> out = np.empty(3, np.uint8)
+    >>> fill_normal_f8e4m3(out, key(0), 7)
+    >>> bool((out == winit.draw(winit.normal(), 10, seed=0, dtype="float8_e4m3fn")[7:].view(np.uint8)).all())
+    True
+
+    """
+    lo = _check(out, "fill_normal_f8e4m3", BYTES, key, lo)
+    f8e4m3_loop(out, key, lo, check_number(mean, "mean"), check_number(std, "std"))
+
+
+@overload(fill_normal_f8e4m3, jit_options=OPTIONS)
+def _f8e4m3_inside(out, key, lo, mean=0.0, std=1.0):
+    _check_type(out, "fill_normal_f8e4m3", BYTES, key, lo)
+    return _bytes_f8e4m3
+
+
+def fill_normal_f8e5m2(out: np.ndarray, key: Key, lo: int, mean: float = 0.0, std: float = 1.0) -> None:
+    """Fill out, the bytes of float8_e5m2, with elements lo, lo + 1, ... of winit.normal(mean, std).
+
+    Parameters
+    ----------
+    out : array of one axis, uint8: the bytes, as of ml_dtypes.float8_e5m2 by out.view(numpy.uint8).
+    key, lo, mean, std : as of fill_normal.
+
+    Raises
+    ------
+    TypeError, numba.TypingError, ValueError : as fill_normal.
+
+    >>> import winit
+    >>> out = np.empty(3, np.uint8)
+    >>> fill_normal_f8e5m2(out, key(0), 7)
+    >>> bool((out == winit.draw(winit.normal(), 10, seed=0, dtype="float8_e5m2")[7:].view(np.uint8)).all())
+    True
+
+    """
+    lo = _check(out, "fill_normal_f8e5m2", BYTES, key, lo)
+    f8e5m2_loop(out, key, lo, check_number(mean, "mean"), check_number(std, "std"))
+
+
+@overload(fill_normal_f8e5m2, jit_options=OPTIONS)
+def _f8e5m2_inside(out, key, lo, mean=0.0, std=1.0):
+    _check_type(out, "fill_normal_f8e5m2", BYTES, key, lo)
+    return _bytes_f8e5m2
 
 
 # ---- the caller's own distribution

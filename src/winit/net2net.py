@@ -15,10 +15,10 @@ import numpy as np
 from winit import _kernels
 from winit._core.checks import check_integer, check_not_negative, check_one_of, check_text, nearest, shown
 from winit._core.drawing import add, words
-from winit._core.dtypes import FLOATS, empty, float_name, numpy_dtype
+from winit._core.dtypes import FLOATS, WORDS, as_words, empty, float_name, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.shapes import check_shape
-from winit._kernels.numpy_halves import round_bf16, widen_bf16
+from winit._kernels.numpy_halves import ROUND
 from winit.activations import Activation, identity, relu
 from winit.activations import activation as as_activation
 from winit.schemes.plain import normal
@@ -57,7 +57,7 @@ def widen(
     units : int, at least n. The layer's new width.
     copy : name -> axis of the units, of all that leads into them or goes with them: weight, bias, the scale, shift,
         mean and variance of a normalisation. Their length is n.
-    share : name -> axis, or (axis, k), of the float32, float64, float16 or bfloat16 arrays that the units lead into.
+    share : name -> axis, or (axis, k), of the floating-point arrays that the units lead into.
         Its length is n; or n k, unit u owning k u ... k u + k - 1, as where a convolution's channels are flattened for
         a linear layer. A name may be in both, with two axes (a recurrent weight).
     seed, name : as in winit.draw; name is the first of `copy` by default. "random" takes g(n + i) =
@@ -160,13 +160,12 @@ def _axis(arrays: Mapping[str, np.ndarray], key: str, value: Any, what: str) -> 
 
 
 def _divided(array: np.ndarray, divisor: np.ndarray) -> np.ndarray:
-    """Divide in the array's dtype; in float32 for half types, whose quotient rounds to the same as the exact one."""
+    """Divide in the array's dtype; in float32 for narrow types, whose quotient rounds to the same as the exact one."""
     with _kernels.default_float_mode(), np.errstate(all="ignore"):
-        if array.dtype.name == "bfloat16":
-            quotient = widen_bf16(array.view(np.uint16)) / divisor.astype(np.float32)
-            return round_bf16(quotient).view(array.dtype)
-        if array.dtype == np.float16:
-            return (array.astype(np.float32) / divisor.astype(np.float32)).astype(np.float16)
+        name = array.dtype.name
+        if name in WORDS and array.dtype.isnative:
+            to_word, from_word = ROUND[name]
+            return to_word(from_word(as_words(array, name)) / divisor.astype(np.float32)).view(array.dtype)
         return array / divisor.astype(array.dtype)
 
 
@@ -192,7 +191,7 @@ def deepen(
     weight, bias : names of the new arrays; None: no bias.
     shape : (out, in, *spatial) in layout "oi", (*spatial, in, out) in "io", out equal to in, spatial sizes odd; in may
         be out / groups for a convolution.
-    dtype : "float32", "float64", "float16" or "bfloat16".
+    dtype : "float32", "float64", "float16", "bfloat16", "float8_e4m3fn" or "float8_e5m2".
     activation : what follows the new layer, and precedes it: "relu" or "identity".
 
     Returns

@@ -8,7 +8,7 @@
 # addresses in winit.stream.__pyx_capi__, whose signatures are frozen. Nothing is checked: that low < high, std >= 0,
 # all are finite and no value leaves the range of the type (normal: |mean| + 6.77 std, float64 8.66) is the caller's
 # part. `cut` points to the seven numbers of winit.stream.cut(low, high, dtype), of the type that is made.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 # The key of the stream (seed, name), the name as `bytes` bytes of UTF-8.
 cdef uint64_t key_of(uint64_t seed, const char *name, size_t bytes) noexcept nogil
@@ -37,6 +37,12 @@ cdef void fill_normal_f16(
 ) noexcept nogil
 cdef void fill_normal_bf16(
     uint64_t key, uint64_t lo, uint64_t hi, uint16_t *out, double mean, double std
+) noexcept nogil
+cdef void fill_normal_f8e4m3(
+    uint64_t key, uint64_t lo, uint64_t hi, uint8_t *out, double mean, double std
+) noexcept nogil
+cdef void fill_normal_f8e5m2(
+    uint64_t key, uint64_t lo, uint64_t hi, uint8_t *out, double mean, double std
 ) noexcept nogil
 cdef void fill_truncated_normal(
     uint64_t key, uint64_t lo, uint64_t hi, float *out, const double *cut, double mean, double std

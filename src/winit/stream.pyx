@@ -11,7 +11,7 @@ are for Python, which makes with them what the others are given:
 '0xc55ffec23c914d4e'
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from winit._kernels.sample cimport (
     STREAM_BYTES, WINIT_STORE, WINIT_STREAM, table_named, winit_fill_fn, winit_key, winit_table
@@ -53,6 +53,8 @@ cdef extern from "sample_table.h" nogil:
         WINIT_F64
         WINIT_F16
         WINIT_BF16
+        WINIT_F8E4M3
+        WINIT_F8E5M2
 
 cdef const winit_table *table = table_named(instruction_sets()[-1])
 
@@ -87,7 +89,7 @@ def cut(low=-2.0, high=2.0, dtype="float32"):
     Parameters
     ----------
     low, high : float, low < high, in units of std.
-    dtype : "float32" (for the half types too) or "float64".
+    dtype : "float32" (for narrower types too) or "float64".
 
     Raises
     ------
@@ -212,6 +214,18 @@ cdef void fill_normal_bf16(
     uint64_t key, uint64_t lo, uint64_t hi, uint16_t *out, double mean, double std
 ) noexcept nogil:
     fill_mean_std(WINIT_BF16, key, lo, hi, out, sizeof(uint16_t), mean, std)
+
+
+cdef void fill_normal_f8e4m3(
+    uint64_t key, uint64_t lo, uint64_t hi, uint8_t *out, double mean, double std
+) noexcept nogil:
+    fill_mean_std(WINIT_F8E4M3, key, lo, hi, out, sizeof(uint8_t), mean, std)
+
+
+cdef void fill_normal_f8e5m2(
+    uint64_t key, uint64_t lo, uint64_t hi, uint8_t *out, double mean, double std
+) noexcept nogil:
+    fill_mean_std(WINIT_F8E5M2, key, lo, hi, out, sizeof(uint8_t), mean, std)
 
 
 cdef void fill_truncated_normal(

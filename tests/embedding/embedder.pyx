@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # Somebody else's Cython extension on winit.stream, built by tests/test_embedding_native.py outside of winit's tree.
 from cython.parallel cimport prange
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from winit cimport stream
 from winit.stream cimport fill_normal, key_of, normal64_at, normal_at
@@ -29,12 +29,13 @@ def elements(uint64_t key, uint64_t lo, const double[::1] cut, const double[::1]
 
 
 def fills(uint64_t key, uint64_t lo, const double[::1] cut, const double[::1] cut64, words, list single, list double,
-          list half):
+          list half, list byte):
     """Every fill, over the numbers of the test."""
     cdef unsigned int[::1] w = words
     cdef float[::1] u = single[0], z = single[1], t = single[2]
     cdef double[::1] u64 = double[0], z64 = double[1], t64 = double[2]
     cdef uint16_t[::1] f16 = half[0], bf16 = half[1]
+    cdef uint8_t[::1] e4m3 = byte[0], e5m2 = byte[1]
     cdef uint64_t hi = lo + <uint64_t> w.shape[0]
     with nogil:
         stream.words(key, 0, lo, w.shape[0], &w[0])
@@ -46,6 +47,8 @@ def fills(uint64_t key, uint64_t lo, const double[::1] cut, const double[::1] cu
         stream.fill_truncated_normal64(key, lo, hi, &t64[0], &cut64[0], 0.5, 0.02)
         stream.fill_normal_f16(key, lo, hi, &f16[0], 0.5, 0.02)
         stream.fill_normal_bf16(key, lo, hi, &bf16[0], 0.5, 0.02)
+        stream.fill_normal_f8e4m3(key, lo, hi, &e4m3[0], 0.5, 0.02)
+        stream.fill_normal_f8e5m2(key, lo, hi, &e5m2[0], 0.5, 0.02)
 
 
 def in_parallel(uint64_t key, uint64_t lo, float[::1] by_range, float[::1] by_element, Py_ssize_t part, int threads):

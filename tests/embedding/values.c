@@ -14,6 +14,13 @@
 
 enum { MOST = 4096 };
 
+static void line_8(const char *what, const uint8_t *v, size_t count)
+{
+    printf("%s", what);
+    for (size_t i = 0; i < count; i++) printf(" %02x", (unsigned)v[i]);
+    printf("\n");
+}
+
 static void line_16(const char *what, const uint16_t *v, size_t count)
 {
     printf("%s", what);
@@ -39,6 +46,7 @@ static void line_64(const char *what, const double *v, size_t count)
 static float f[MOST + 2];
 static double d[MOST + 2];
 static uint16_t h[MOST + 2];
+static uint8_t b[MOST + 2];
 
 static void line_cut(const char *what, const winit_cut *c)
 {
@@ -61,7 +69,7 @@ static winit_cut cut_of(char **numbers)
 static int guarded(size_t count)
 {
     return f[0] == -99.0f && f[count + 1] == -99.0f && d[0] == -99.0 && d[count + 1] == -99.0 && h[0] == 0x5555u &&
-           h[count + 1] == 0x5555u;
+           h[count + 1] == 0x5555u && b[0] == 0x55u && b[count + 1] == 0x55u;
 }
 
 int main(int argc, char **argv)
@@ -95,6 +103,7 @@ int main(int argc, char **argv)
     f[0] = f[count + 1] = -99.0f;
     d[0] = d[count + 1] = -99.0;
     h[0] = h[count + 1] = 0x5555u;
+    b[0] = b[count + 1] = 0x55u;
     for (size_t i = 0; i < count; i++) f[i + 1] = winit_uniform_at(key, lo + i);
     line_32("uniform_at", f + 1, count);
     for (size_t i = 0; i < count; i++) d[i + 1] = winit_uniform64_at(key, lo + i);
@@ -120,6 +129,10 @@ int main(int argc, char **argv)
     line_16("fill_normal_f16", h + 1, count);
     winit_fill_normal_bf16(key, lo, hi, h + 1, mean, std);
     line_16("fill_normal_bf16", h + 1, count);
+    winit_fill_normal_f8e4m3(key, lo, hi, b + 1, mean, std);
+    line_8("fill_normal_f8e4m3", b + 1, count);
+    winit_fill_normal_f8e5m2(key, lo, hi, b + 1, mean, std);
+    line_8("fill_normal_f8e5m2", b + 1, count);
     winit_fill_truncated_normal(key, lo, hi, f + 1, &cut, mean, std);
     line_32("fill_truncated_normal", f + 1, count);
     winit_fill_truncated_normal64(key, lo, hi, d + 1, &cut64, mean, std);

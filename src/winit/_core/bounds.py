@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from winit import _kernels
+from winit._core.dtypes import WORDS, as_words
 from winit._core.shapes import Shape, boxes_of, locate
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Bound(Protocol):
 class Destination:
     """Where values go: an array over a box of a tensor, under the tensor's key.
 
-    out : array of the box's shape, any strides; where it stands for bfloat16 it may hold uint16 words.
+    out : array of the box's shape, any strides; where it stands for a narrow type it may hold its words.
     dtype : the canonical name of the dtype that out holds or stands for.
     key : the two words of the tensor's stream.
     shape : the global shape.
@@ -69,14 +70,15 @@ def store(to: Destination, out: np.ndarray, where: Any, values: Any) -> None:
     The caller sets the default floating-point mode and NumPy's silence about what overflows.
     """
     scale = to.scale
-    if to.dtype == "bfloat16":
-        from winit._kernels.numpy_halves import round_bf16, widen_bf16
+    if to.dtype in WORDS:
+        from winit._kernels.numpy_halves import ROUND
 
-        words = out.view(np.uint16)
+        to_word, from_word = ROUND[to.dtype]
+        words = as_words(out, to.dtype)
         values = np.asarray(values, np.float32)
         if scale is not None:
-            values = widen_bf16(words[where]) + np.float32(scale) * values
-        words[where] = round_bf16(values)
+            values = from_word(words[where]) + np.float32(scale) * values
+        words[where] = to_word(values)
     elif scale is not None:
         wide = np.dtype(np.float64 if to.dtype == "float64" else np.float32)
         out[where] = out[where].astype(wide) + wide.type(scale) * np.asarray(values, wide)

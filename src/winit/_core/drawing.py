@@ -10,7 +10,7 @@ import numpy as np
 from winit import _kernels
 from winit._core.bounds import Destination, Whole
 from winit._core.checks import check_integer, check_number, check_threads, shown_integer
-from winit._core.dtypes import FLOATS, HALVES, arithmetic, dtype_name, empty, name_of_array, numpy_dtype
+from winit._core.dtypes import FLOATS, WORDS, arithmetic, dtype_name, empty, name_of_array, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.layouts import Layout, check_layout
 from winit._core.running import INLINE, run_bounds
@@ -45,8 +45,9 @@ def draw(
     seed : int, 0 <= seed < 2^64.
     name : str. The tensor's name. Two tensors drawn with one seed and one name are equal where they overlap, and ""
         is a name like any other: give every tensor of a model its own.
-    dtype : "float32", "float64", "float16", "bfloat16" (an array of ml_dtypes.bfloat16) or a dtype object; zeros,
-        ones, constant and literal take any boolean, integer, real or complex NumPy dtype.
+    dtype : "float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2" (the last three are arrays of
+        ml_dtypes' types) or a dtype object; zeros, ones, constant and literal take any boolean, integer, real or
+        complex NumPy dtype.
     layout : "oi" = (out, in, *spatial), "io" = (*spatial, in, out), or winit.Axes.
     box : tuple of slices of the global shape, or range(lo, hi) of flat indices; the result has the box's shape.
     threads : int or None, the processors this process may use.
@@ -59,7 +60,7 @@ def draw(
     ------
     TypeError, ValueError : the wrong kind, the wrong value; the message says what was expected and what came.
     MemoryError : the array cannot be allocated.
-    ImportError : bfloat16 without ml_dtypes.
+    ImportError : bfloat16 or a float8 without ml_dtypes.
 
     >>> import winit
     >>> w = winit.draw(winit.he_normal(), (4, 3), seed=0, name="fc1.weight")
@@ -98,9 +99,10 @@ def fill(
     Parameters
     ----------
     out : numpy.ndarray of any strides, as long as no two elements share memory; or an object with such memory on the
-        CPU that speaks DLPack 1.0 or later (torch tensors, bfloat16 too), the buffer protocol (memoryview, array.array,
+        CPU that speaks DLPack 1.0 or later (torch tensors, bfloat16 and float8 too), the buffer protocol (memoryview, array.array,
         ctypes, mmap) or __array_interface__, asked in that order. It is written in place and never copied.
-    dtype : None, out's own; "bfloat16" or "float16" where out holds them as 16-bit words (uint16, or V2).
+    dtype : None, out's own; "bfloat16" or "float16" where out holds them as 16-bit words (uint16, or V2),
+        "float8_e4m3fn" or "float8_e5m2" where as bytes (uint8, or V1).
     shape : the global shape; out's own by default, and needed with a box.
     scheme, seed, name, layout, box, threads : as in winit.draw.
 
@@ -143,12 +145,12 @@ def add(
 ) -> _Out:
     """Add scale times what `draw` would return to an array in place, in one pass that stores no noise.
 
-    out = round(wide(out) + scale v), wide being float32 for the half types and the type itself otherwise, v the law's
+    out = round(wide(out) + scale v), wide being float32 for float32 and what is narrower, and float64 for itself, v the law's
     value in it; the product is rounded, then the sum, then the result to out's type.
 
     Parameters
     ----------
-    out : as in winit.fill, of float32, float64, float16 or bfloat16.
+    out : as in winit.fill, of float32, float64, float16, bfloat16, float8_e4m3fn or float8_e5m2.
     scale : float, finite; rounded to the wide type.
     scheme, seed, name, dtype, shape, layout, box, threads : as in winit.fill.
 
@@ -219,7 +221,8 @@ def _check_kind(out: np.ndarray, adding: bool) -> None:
     if adding:
         raise TypeError(f"add needs an out of {', '.join(FLOATS)}, not {out.dtype}")
     if out.dtype.kind not in "biufc":
-        hint = '; dtype="bfloat16" or "float16" says what words of 16 bits stand for' if out.dtype.itemsize == 2 else ""
+        may = [f'"{name}"' for name, word in WORDS.items() if word.itemsize == out.dtype.itemsize]
+        hint = f"; dtype={' or '.join(may)} says what words of {8 * out.dtype.itemsize} bits stand for" if may else ""
         raise TypeError(f"out must hold boolean, integer, real or complex numbers, not {out.dtype}{hint}")
 
 
@@ -287,16 +290,17 @@ def overlaps_itself(out: np.ndarray) -> bool:
 
 
 def _as_dtype(out: np.ndarray, name: str, dtype: Any) -> tuple[np.ndarray, str]:
-    """Give out and its dtype's name under the dtype that a caller asks for: 16-bit words may stand for a half type."""
+    """Give out and its dtype's name under the dtype that a caller asks for: words may stand for a narrow type."""
     wanted = dtype_name(dtype)
     if wanted == name:
         return out, name
-    if wanted not in HALVES or name not in ("uint16", "void16") or out.dtype.fields is not None:
+    word = WORDS.get(wanted)
+    if word is None or name not in (word.name, f"void{8 * word.itemsize}") or out.dtype.fields is not None:
         raise ValueError(
-            f"out holds {name}, and dtype is {wanted!r}: only words of 16 bits can be given another, "
-            f"{' or '.join(map(repr, HALVES))}"
+            f"out holds {name}, and dtype is {wanted!r}: only words of 16 bits can be given another, 'float16' or "
+            "'bfloat16', and words of 8 bits, 'float8_e4m3fn' or 'float8_e5m2'"
         )
-    return out.view(np.float16 if wanted == "float16" else np.uint16), wanted
+    return out.view(np.float16 if wanted == "float16" else word), wanted
 
 
 def array_of(out: Any) -> tuple[np.ndarray, str]:

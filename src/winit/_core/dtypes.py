@@ -1,4 +1,4 @@
-"""dtypes: their names and sizes, words of 16 bits for bfloat16, and the one rounding from type to type."""
+"""dtypes: their names and sizes, words for those that NumPy has not, and the one rounding from type to type."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from winit._core.checks import nearest, shown
 
 __all__ = [
     "FLOATS",
-    "HALVES",
     "LARGEST",
     "STORED",
+    "WORDS",
     "arithmetic",
+    "as_words",
     "below",
-    "bfloat16",
     "convert",
     "dtype_name",
     "element_dtype",
@@ -32,12 +32,20 @@ __all__ = [
     "widen",
 ]
 
-FLOATS = _kernels.DTYPES  # float32, float64, float16, bfloat16: what kernels draw
-HALVES = ("float16", "bfloat16")
+FLOATS = _kernels.DTYPES  # what kernels draw
+# The narrow types, which are computed in float32 and rounded once, and the words that kernels write them as.
+WORDS = {
+    "float16": np.dtype(np.uint16),
+    "bfloat16": np.dtype(np.uint16),
+    "float8_e4m3fn": np.dtype(np.uint8),
+    "float8_e5m2": np.dtype(np.uint8),
+}
+_FOREIGN = ("bfloat16", "float8_e4m3fn", "float8_e5m2")  # ml_dtypes' and not NumPy's
 # What safetensors can hold, and so what a plan may.
 STORED = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "complex64")
 
 _SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+_SHORT |= {"fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
 _SPELLING = re.compile(r"[<>=|]?[b-zA-Z?]\w*(\[\w+\])?")  # of a dtype
 _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "float64", "float16")}
 
@@ -45,15 +53,15 @@ _names: dict[np.dtype, str] = {np.dtype(name): name for name in ("float32", "flo
 # ---- names
 
 
-def bfloat16() -> np.dtype:
-    """Return NumPy's dtype for bfloat16, which ml_dtypes brings."""
+def _foreign(name: str) -> np.dtype:
+    """Return NumPy's dtype for a type that ml_dtypes brings."""
     try:
         import ml_dtypes
     except ImportError:
         raise ImportError(
-            "dtype 'bfloat16' needs the package ml_dtypes, which is not installed: pip install ml_dtypes"
+            f"dtype {name!r} needs the package ml_dtypes, which is not installed: pip install ml_dtypes"
         ) from None
-    return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(getattr(ml_dtypes, name))
 
 
 def dtype_name(dtype: Any) -> str:
@@ -82,7 +90,7 @@ def dtype_name(dtype: Any) -> str:
         raise TypeError(f"dtype must be {', '.join(FLOATS)} or a NumPy dtype, not {shown(dtype)}{hint}") from None
     if not found.isnative:
         raise ValueError(f"dtype must be in native byte order, not {found.str!r}")
-    if found.kind not in "biufcV" or (found.kind == "V" and found.name != "bfloat16"):
+    if found.kind not in "biufcV" or (found.kind == "V" and found.name not in _FOREIGN):
         raise TypeError(f"dtype must be boolean, integer, real or complex, not {found}")
     return found.name
 
@@ -97,12 +105,18 @@ def float_name(dtype: Any) -> str:
 
 def numpy_dtype(name: str) -> np.dtype:
     """Return the NumPy dtype of a canonical name."""
-    return bfloat16() if name == "bfloat16" else np.dtype(name)
+    return _foreign(name) if name in _FOREIGN else np.dtype(name)
 
 
 def element_dtype(name: str) -> np.dtype:
-    """Return what elements of a dtype are in memory without ml_dtypes: words of 16 bits for bfloat16."""
-    return np.dtype(np.uint16) if name == "bfloat16" else np.dtype(name)
+    """Return what elements of a dtype are in memory without ml_dtypes: words for those that NumPy has not."""
+    return WORDS[name] if name in _FOREIGN else np.dtype(name)
+
+
+def as_words(array: np.ndarray, name: str) -> np.ndarray:
+    """Give an array as kernels take it: a view of its words where its dtype is a narrow one."""
+    words = WORDS.get(name)
+    return array if words is None else array.view(words)
 
 
 def itemsize(name: str) -> int:
@@ -117,7 +131,7 @@ def name_of_array(dtype: np.dtype) -> str:
         if not dtype.isnative:
             raise ValueError(f"out must be in native byte order, not {dtype.str!r}")
         name = dtype.name
-        if name == "bfloat16":
+        if name in _FOREIGN:
             _names[dtype] = name
     return name
 
@@ -133,6 +147,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 # ---- rounding of numbers
 
 LARGEST = {
+    "float8_e4m3fn": 448.0,
+    "float8_e5m2": 57344.0,
     "float16": 65504.0,
     "bfloat16": float.fromhex("0x1.fep+127"),
     "float32": float.fromhex("0x1.fffffep+127"),
@@ -142,6 +158,7 @@ LARGEST = {
 
 # digits of the significand, exponent of the smallest number
 _FORMATS = {"float64": (53, -1074), "float32": (24, -149), "float16": (11, -24), "bfloat16": (8, -133)}
+_FORMATS |= {"float8_e4m3fn": (4, -9), "float8_e5m2": (3, -16)}
 
 
 def nearest_value(dtype: str, x: float) -> tuple[int, int]:
@@ -183,14 +200,14 @@ def below(dtype: str, x: float) -> float:
 
 
 def widen(block: np.ndarray, dtype: str) -> np.ndarray:
-    """Give elements as numbers: those of bfloat16, held as words, in float32."""
-    from winit._kernels.numpy_halves import widen_bf16
+    """Give elements as numbers: those that NumPy has not, held as words, in float32."""
+    from winit._kernels.numpy_halves import ROUND
 
-    return widen_bf16(block) if dtype == "bfloat16" else block
+    return ROUND[dtype][1](block) if dtype in _FOREIGN else block
 
 
 def _to_odd(x: np.ndarray) -> np.ndarray:
-    """Round float64 to float32 so that a second rounding, to bfloat16, gives what one would: inexact results are odd.
+    """Round float64 to float32 so that a second rounding, to less, gives what one would: inexact results are odd.
 
     Source: Boldo, Melquiond 2008, "Emulation of FMA and correctly rounded sums".
     """
@@ -204,20 +221,24 @@ def _to_odd(x: np.ndarray) -> np.ndarray:
 def convert(block: np.ndarray, source: str, dtype: str, what: str) -> np.ndarray:
     """Convert elements of one floating-point dtype to another with one rounding, to nearest even.
 
-    ValueError, which begins with `what`, for a finite value beyond the range of the new dtype.
+    ValueError, which begins with `what`, for a value beyond the range of the new dtype: a finite one, or an infinity
+    where it has none.
     """
-    from winit._kernels.numpy_halves import round_bf16
+    from winit._kernels.numpy_halves import ROUND
 
     if source == dtype:
         return block
     with _kernels.default_float_mode(), np.errstate(all="ignore"):
         numbers = widen(block, source)
-        if dtype == "bfloat16":
+        if dtype in _FOREIGN:
             narrow = _to_odd(numbers) if source == "float64" else numbers.astype(np.float32)
-            out = round_bf16(narrow)
+            out = ROUND[dtype][0](narrow)
         else:
             out = numbers.astype(dtype)
-        if (np.isinf(widen(out, dtype)) & np.isfinite(numbers)).any():
-            largest = np.abs(numbers[np.isfinite(numbers)]).max()
+        wide = widen(out, dtype)
+        lost = ~(np.isfinite(wide) | np.isnan(numbers)) & ~(np.isinf(wide) & np.isinf(numbers))
+        if lost.any():
+            beyond = np.abs(numbers[lost])
+            largest = beyond[np.isfinite(beyond)].max(initial=0.0) or np.inf
             raise ValueError(f"{what} has the value {largest:g}, beyond the range of {dtype}")
     return out

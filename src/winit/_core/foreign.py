@@ -11,11 +11,11 @@ import numpy as np
 __all__ = ["array_over"]
 
 # dlpack.h, version 1: type codes and bits to NumPy's names, the devices whose memory the CPU addresses, and flags.
-# NumPy has no bfloat16 (code 4): its words stand for it.
+# NumPy has no bfloat16 (code 4) and no float8 (10: e4m3fn, 12: e5m2): their words stand for them.
 _NAMES = {(0, 8 << i): f"int{8 << i}" for i in range(4)} | {(1, 8 << i): f"uint{8 << i}" for i in range(4)}
-_NAMES |= {(2, 16 << i): f"float{16 << i}" for i in range(3)} | {(4, 16): "uint16"}
+_NAMES |= {(2, 16 << i): f"float{16 << i}" for i in range(3)}
 _NAMES |= {(5, 64): "complex64", (5, 128): "complex128", (6, 8): "bool"}
-_BFLOAT = 4
+_WORDS = {(4, 16): "bfloat16", (10, 8): "float8_e4m3fn", (12, 8): "float8_e5m2"}
 _ON_CPU = (1, 3, 11)  # kDLCPU; host memory pinned for CUDA and for ROCm
 _MAJOR = 1
 _FLAG_READ_ONLY, _FLAG_COPIED = 1, 2
@@ -77,7 +77,7 @@ class _Lent:
             managed.deleter(ctypes.addressof(managed))
 
     def array(self) -> tuple[np.ndarray, str | None]:
-        """Return an array over the memory, which keeps self alive, and "bfloat16" where its words stand for that."""
+        """Return an array over the memory, which keeps self alive, and what its words stand for where they do."""
         managed = self._managed
         assert managed is not None
         if managed.major != _MAJOR:
@@ -86,13 +86,13 @@ class _Lent:
         _check_device(tensor.device_type)
         if managed.flags & _FLAG_COPIED:
             raise ValueError("out exports a copy of its memory by DLPack, which is not what would be filled")
-        name = _NAMES.get((tensor.code, tensor.bits))
+        kind = _WORDS.get((tensor.code, tensor.bits))
+        name = _NAMES.get((tensor.code, tensor.bits)) if kind is None else f"uint{tensor.bits}"
         if name is None or tensor.lanes != 1:
             lanes = f" x {tensor.lanes}" if tensor.lanes != 1 else ""
             raise TypeError(
                 f"out has elements that NumPy does not have: DLPack's type {tensor.code} of {tensor.bits} bits{lanes}"
             )
-        kind = "bfloat16" if tensor.code == _BFLOAT else None
         dtype = np.dtype(name)
         shape, read_only = tuple(tensor.shape[: tensor.ndim]), bool(managed.flags & _FLAG_READ_ONLY)
         if 0 in shape:
@@ -171,7 +171,7 @@ def _interface(out: Any) -> np.ndarray | None:
 
 
 def array_over(out: Any) -> tuple[np.ndarray, str | None]:
-    """Give an array over an object's memory, and "bfloat16" where its 16-bit words are that, else None.
+    """Give an array over an object's memory, and "bfloat16" or a float8 where its words are that, else None.
 
     The protocols are asked in the order DLPack, buffer, __array_interface__. The array is read-only where the object
     says that it is, and keeps what it lies in alive and exported; both end with it.

@@ -1,6 +1,6 @@
 """Laws: what a scheme resolves to, the only thing kernels know. A small closed set of frozen records.
 
-A law checks its numbers, rounds them once to the arithmetic type of the dtype (float32 for the half types), works out
+A law checks its numbers, rounds them once to the arithmetic type of the dtype (float32 for the narrow ones), works out
 what the kernel needs besides, states its moments in closed form, and binds itself to a destination.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from winit import _kernels
 from winit._core.bounds import Bound, Destination, Nothing, Whole, bind_by_parts
 from winit._core.checks import check_number, check_one_of
-from winit._core.dtypes import FLOATS, HALVES, LARGEST, arithmetic, below, nearest_value
+from winit._core.dtypes import FLOATS, LARGEST, WORDS, arithmetic, as_words, below, nearest_value
 from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
 from winit._core.shapes import locate, row_major_steps
@@ -109,8 +109,8 @@ class _KernelLaw(Record):
         return found
 
     def numbers_for(self, to: Destination) -> tuple[float, ...]:
-        """Return what a destination needs: what is added is the value before it is rounded to a half type."""
-        return self.numbers("float32" if to.scale is not None and to.dtype in HALVES else to.dtype)
+        """Return what a destination needs: what is added is the value before it is rounded to a narrow type."""
+        return self.numbers("float32" if to.scale is not None and to.dtype in WORDS else to.dtype)
 
     def bind(self, to: Destination) -> Bound:
         """Bind the law to its kernel."""
@@ -123,8 +123,7 @@ class _KernelLaw(Record):
             _, start, steps = locate(to.shape, to.box)
             start += to.offset
         _, engine, isa = _kernels.in_use()
-        words = out.view(np.uint16) if dtype in HALVES else out
-        numbers = self.numbers_for(to)
+        words, numbers = as_words(out, dtype), self.numbers_for(to)
         bound: Bound = engine.Fill(isa, self.kernel, _CODES[dtype], to.key, numbers, words, start, steps, to.scale)
         return bound
 
@@ -200,8 +199,8 @@ def _literal_values(law: Literal, dtype: str) -> np.ndarray:
 
 
 def _cast(given: np.ndarray, dtype: str, what: str) -> np.ndarray:
-    """Give exact values in a dtype, for half types in float32; ValueError for those that the dtype does not have."""
-    kind = np.dtype(np.float32) if dtype in HALVES else np.dtype(dtype)
+    """Give exact values in a dtype, for narrow types in float32; ValueError for those that the dtype does not have."""
+    kind = np.dtype(np.float32) if dtype in WORDS else np.dtype(dtype)
     if kind.kind not in "biufc":
         raise TypeError(f"dtype must be boolean, integer, real or complex, not {dtype}")
     try:
@@ -242,7 +241,7 @@ class Uniform(_KernelLaw):
         if math.isinf(span):
             raise ValueError(f"{text} spans more than {dtype} can hold")
         cap = below("float64" if dtype == "float64" else "float32", high)
-        if dtype in ("float16", "bfloat16"):
+        if dtype in WORDS:
             # What is less than half-way from the largest value below high to its upper neighbour rounds to it.
             top = below(dtype, high)
             tie = (top - below(dtype, -top)) / 2
@@ -333,7 +332,7 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
     Parameters
     ----------
     low, high : float, low < high, in units of std.
-    dtype : "float32" (for the half types too) or "float64".
+    dtype : "float32" (for narrower types too) or "float64".
 
     Raises
     ------
@@ -390,8 +389,7 @@ class Sparse(_KernelLaw):
         else:
             begin = tuple(part.start for part in to.box) if to.box is not None else (0,) * len(to.shape)
         _, engine, isa = _kernels.in_use()
-        words = to.out.view(np.uint16) if to.dtype in HALVES else to.out
-        numbers = self.numbers_for(to)
+        words, numbers = as_words(to.out, to.dtype), self.numbers_for(to)
         bound: Bound = engine.Sparse(
             isa, _CODES[to.dtype], to.key, numbers, self.shape, self.units, self.keep, words, begin, to.scale
         )

@@ -11,10 +11,10 @@ The contract. An engine is a module that offers
     instruction_sets()    of "cython" alone: the builds that can run here, widest last; the others have one, "baseline"
 
 law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers, which
-winit._core.laws has rounded to its arithmetic type; dest is a writable buffer (half types as uint16), each axis of
-which advances the global flat index by its entry in steps, from start on. run is pure: disjoint ranges may run in any
-order, in any threads, and any engine on any instruction set writes the same bytes. Kernels check nothing that the door
-has checked, and know no scheme.
+winit._core.laws has rounded to its arithmetic type; dest is a writable buffer (narrow types as words: half types as
+uint16, float8 as uint8), each axis of which advances the global flat index by its entry in steps, from start on. run is
+pure: disjoint ranges may run in any order, in any threads, and any engine on any instruction set writes the same bytes.
+Kernels check nothing that the door has checked, and know no scheme.
 
 The dense pass, in an extension of its own for "cython" and in the engine's face for the others (dense_in_use):
 
@@ -35,7 +35,7 @@ What is behind an engine's face is cut alike in all three, so that who has found
     concept             C                       Numba                   NumPy
     words               winit/philox.h          numba_words.py          numpy_words.py
     words to values     winit/approx.h          numba_points.py         numpy_points.py
-    half types          winit/approx.h          numba_halves.py         numpy_halves.py
+    narrow types        winit/approx.h          numba_halves.py         numpy_halves.py
     laws, fills         sample.h                numba_sampling.py       numpy_sampling.py
     sparse              scattered.h, sparse.c   numba_sparse.py         numpy_sparse.py
     activations         activations.h           numba_activations.py    activation_rows.py
@@ -67,7 +67,7 @@ except ModuleNotFoundError as error:  # installed with WINIT_NO_EXTENSIONS=1
 __all__ = ["DTYPES", "LAWS", "default_float_mode", "dense_in_use", "engines", "in_use", "use_engine"]
 
 LAWS = ("constant", "uniform", "normal", "truncated_normal")
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 ENGINES = ("cython", "numba", "reference")
 MODULES = {"numba": "numba_engine", "reference": "numpy_engine"}

@@ -43,6 +43,7 @@ __all__ = [
     "U16",
     "U32",
     "U64",
+    "U8",
     "bits_f32",
     "bits_f64",
     "compiled",
@@ -53,7 +54,8 @@ __all__ = [
     "pointer",
 ]
 
-F32, F64, I32, I64, U16, U32, U64 = np.float32, np.float64, np.int32, np.int64, np.uint16, np.uint32, np.uint64
+F32, F64, I32, I64 = np.float32, np.float64, np.int32, np.int64
+U8, U16, U32, U64 = np.uint8, np.uint16, np.uint32, np.uint64
 
 # All said here, since what is not is taken from the caller for whom a function is compiled: fastmath would change bits.
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}

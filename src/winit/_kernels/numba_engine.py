@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from winit._kernels.numba_compiler import I32, I64, OPTIONS
 from winit._kernels.numba_dense import Gradient, Product, Sampled, activate
-from winit._kernels.numba_halves import round_finite_bf16, round_finite_f16
+from winit._kernels.numba_halves import round_finite_bf16, round_finite_f8e4m3, round_finite_f8e5m2, round_finite_f16
 from winit._kernels.numba_householder import reflectors, triangle
 from winit._kernels.numba_points import int52_f64 as int52
 from winit._kernels.numba_points import int53_f64 as int53
@@ -26,5 +26,5 @@ __all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "refl
 
 # What winit.jit makes its functions of, under the names that it has for them.
 __all__ += ["I32", "I64", "LOW", "OPTIONS", "VALUES", "block_of", "in_order", "int52", "int53", "normal_pair"]
-__all__ += ["normal_pair_f64", "pack", "philox", "round_finite_bf16", "round_finite_f16", "truncated_point"]
-__all__ += ["truncated_point_f64"]
+__all__ += ["normal_pair_f64", "pack", "philox", "round_finite_bf16", "round_finite_f16"]
+__all__ += ["round_finite_f8e4m3", "round_finite_f8e5m2", "truncated_point", "truncated_point_f64"]

@@ -22,13 +22,19 @@ from numba.extending import intrinsic
 
 from winit._kernels import LAWS, default_float_mode
 from winit._kernels import numba_points as points
-from winit._kernels.numba_compiler import F32, F64, I64, OPTIONS, U16, U32, U64, compiled, kept, point, pointer
+from winit._kernels.numba_compiler import F32, F64, I64, OPTIONS, U8, U16, U32, U64, compiled, kept, point, pointer
 from winit._kernels.numba_halves import (
     round_bf16,
+    round_f8e4m3,
+    round_f8e5m2,
     round_f16,
     round_finite_bf16,
+    round_finite_f8e4m3,
+    round_finite_f8e5m2,
     round_finite_f16,
     widen_bf16,
+    widen_f8e4m3,
+    widen_f8e5m2,
     widen_f16,
 )
 from winit._kernels.numba_words import LOW, TAG_VALUES, in_order, planes_32, planes_64
@@ -182,8 +188,26 @@ def call_values(typing_context: Any, address: Any, *arguments: Any) -> Any:
 
 
 @compiled
+def emit_f8(v, address, dtype, adding, scale):
+    """Write v to float8_e4m3fn (4) or float8_e5m2 (5) side by side."""
+    words = carray(pointer(address), (v.size,), U8)
+    if dtype == 4 and adding:
+        for j in range(v.size):
+            words[j] = round_f8e4m3(widen_f8e4m3(words[j]) + scale * v[j])
+    elif dtype == 4:
+        for j in range(v.size):
+            words[j] = round_finite_f8e4m3(v[j])
+    elif adding:
+        for j in range(v.size):
+            words[j] = round_f8e5m2(widen_f8e5m2(words[j]) + scale * v[j])
+    else:
+        for j in range(v.size):
+            words[j] = round_finite_f8e5m2(v[j])
+
+
+@compiled
 def emit_f32(v, address, dtype, adding, scale):
-    """Write v to float32 (0), float16 (2) or bfloat16 (3) side by side."""
+    """Write v to float32 (0), float16 (2), bfloat16 (3), float8_e4m3fn (4) or float8_e5m2 (5) side by side."""
     count, scale = v.size, F32(scale)
     if dtype == 0:
         near = carray(pointer(address), (count,), F32)
@@ -193,6 +217,9 @@ def emit_f32(v, address, dtype, adding, scale):
         else:
             for j in range(count):
                 near[j] = v[j]
+        return
+    if dtype > 3:
+        emit_f8(v, address, dtype, adding, scale)
         return
     words = carray(pointer(address), (count,), U16)
     if dtype == 2 and adding:
@@ -222,10 +249,12 @@ def emit_f64(v, address, adding, scale):
 
 @compiled
 def move(to, to_stride, from_, from_stride, count, size):
-    """Copy elements of 2, 4 or 8 bytes between addresses."""
+    """Copy elements of 1, 2, 4 or 8 bytes between addresses."""
     for j in range(count):
         source, target = pointer(from_ + j * from_stride), pointer(to + j * to_stride)
-        if size == 2:
+        if size == 1:
+            carray(target, (1,), U8)[0] = carray(source, (1,), U8)[0]
+        elif size == 2:
             carray(target, (1,), U16)[0] = carray(source, (1,), U16)[0]
         elif size == 4:
             carray(target, (1,), U32)[0] = carray(source, (1,), U32)[0]

@@ -15,8 +15,17 @@ from numba import carray
 
 from winit._kernels import default_float_mode, numpy_sparse
 from winit._kernels import numba_points as points
-from winit._kernels.numba_compiler import F32, F64, I64, U16, U32, U64, compiled, pointer
-from winit._kernels.numba_halves import round_bf16, round_f16, widen_bf16, widen_f16
+from winit._kernels.numba_compiler import F32, F64, I64, U8, U16, U32, U64, compiled, pointer
+from winit._kernels.numba_halves import (
+    round_bf16,
+    round_f8e4m3,
+    round_f8e5m2,
+    round_f16,
+    widen_bf16,
+    widen_f8e4m3,
+    widen_f8e5m2,
+    widen_f16,
+)
 from winit._kernels.numba_sampling import Fill
 from winit._kernels.numba_words import HALF, LOW, TAG_POSITIONS, TAG_VALUES, philox4x32, words_range
 
@@ -92,9 +101,15 @@ def flush(k0, k1, p, flat, to, v, dtype, adding, scale):
         elif dtype == 2:
             half = carray(near, (1,), U16)
             half[0] = round_f16(widen_f16(half[0]) + F32(scale) * F32(v[j]) if adding else F32(v[j]))
-        else:
+        elif dtype == 3:
             half = carray(near, (1,), U16)
             half[0] = round_bf16(widen_bf16(half[0]) + F32(scale) * F32(v[j]) if adding else F32(v[j]))
+        elif dtype == 4:
+            byte = carray(near, (1,), U8)
+            byte[0] = round_f8e4m3(widen_f8e4m3(byte[0]) + F32(scale) * F32(v[j]) if adding else F32(v[j]))
+        else:
+            byte = carray(near, (1,), U8)
+            byte[0] = round_f8e5m2(widen_f8e5m2(byte[0]) + F32(scale) * F32(v[j]) if adding else F32(v[j]))
 
 
 # ---- d) walk

@@ -8,7 +8,6 @@ rounding.
 from __future__ import annotations
 
 from winit._kernels.numpy_dense import Gradient, Product, Sampled, activate
-from winit._kernels.numpy_halves import round_bf16, widen_bf16
 from winit._kernels.numpy_householder import reflectors, triangle
 from winit._kernels.numpy_sampling import Fill
 from winit._kernels.numpy_sparse import Sparse
@@ -22,8 +21,6 @@ __all__ = [
     "Sparse",
     "activate",
     "reflectors",
-    "round_bf16",  # bfloat16 where NumPy has no such type: winit._core, winit.net2net
     "triangle",
-    "widen_bf16",
     "words",
 ]

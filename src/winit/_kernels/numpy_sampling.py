@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from winit._kernels import default_float_mode
+from winit._kernels import DTYPES, default_float_mode
 from winit._kernels import numpy_points as points
 from winit._kernels.numpy_halves import ROUND
 from winit._kernels.numpy_words import TAG_VALUES, word_at
@@ -114,7 +114,7 @@ class Fill:
         for axis, step in zip(where, self.steps, strict=True):
             index += axis.astype(U64) * U64(step)
         value = values(self.law, self.key, self.params, index, F64 if self.dtype == 1 else F32)
-        to_half, from_half = ROUND.get(self.dtype, (None, None))
+        to_half, from_half = ROUND.get(DTYPES[self.dtype], (None, None))
         if self.scale is not None:
             old = self.dest[where] if self.dest.ndim else self.dest.reshape(1)
             wide = old if from_half is None else from_half(old)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from winit._kernels import LAWS, default_float_mode
+from winit._kernels import DTYPES, LAWS, default_float_mode
 from winit._kernels.numpy_halves import ROUND
 from winit._kernels.numpy_sampling import values
 from winit._kernels.numpy_words import TAG_POSITIONS, word_at
@@ -24,7 +24,7 @@ F32, F64, U64 = np.float32, np.float64, np.uint64
 
 
 def normals_at(key: tuple[int, int], flat: np.ndarray, params: tuple[float, ...], wide: bool) -> np.ndarray:
-    """Mean + std z of a normal tensor at any elements, before rounding to a half type."""
+    """Mean + std z of a normal tensor at any elements, before rounding to a narrower type."""
     return values(LAWS.index("normal"), key, params, flat.astype(U64), F64 if wide else F32)
 
 
@@ -93,7 +93,7 @@ class Sparse:
 
     def run(self, lo: int, hi: int) -> None:
         """Fill positions lo..hi of the destination: zeros, and the connections among them."""
-        dest, to_half = self.dest, ROUND.get(self.dtype, (None, None))
+        dest, to_half = self.dest, ROUND.get(DTYPES[self.dtype], (None, None))
         assert dest is not None
         if lo == hi:
             return

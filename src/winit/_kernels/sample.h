@@ -396,32 +396,28 @@ WINIT_INLINE void emit_f32(const float *v, size_t count, char *dest, ptrdiff_t s
     }
 }
 
-WINIT_INLINE void emit_half(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
-                            double scale, uint16_t (*round_finite)(float), uint16_t (*round)(float),
-                            float (*widen)(uint16_t))
-{
-    uint16_t h[PART + SLACK];
-    if (mode == WINIT_ADD) {
-        gather((char *)h, dest, stride, count, sizeof *h);
-        for (size_t j = 0; j < count; j++) h[j] = round(widen(h[j]) + (float)scale * v[j]);
-        scatter(dest, stride, (const char *)h, count, sizeof *h, WINIT_STORE);
-    } else {
-        for (size_t j = 0; j < count; j++) h[j] = round_finite(v[j]);
-        scatter(dest, stride, (const char *)h, count, sizeof *h, mode);
+/* Types that are computed in float32 and rounded once: words of 16 bits, and of 8. */
+#define EMIT_ROUNDED(dtype, word)                                                                                      \
+    WINIT_INLINE void emit_##dtype(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,   \
+                                   double scale)                                                                       \
+    {                                                                                                                  \
+        word h[PART + SLACK];                                                                                          \
+        if (mode == WINIT_ADD) {                                                                                       \
+            gather((char *)h, dest, stride, count, sizeof *h);                                                         \
+            for (size_t j = 0; j < count; j++) {                                                                       \
+                h[j] = winit_round_##dtype(winit_widen_##dtype(h[j]) + (float)scale * v[j]);                           \
+            }                                                                                                          \
+            scatter(dest, stride, (const char *)h, count, sizeof *h, WINIT_STORE);                                     \
+        } else {                                                                                                       \
+            for (size_t j = 0; j < count; j++) h[j] = winit_round_finite_##dtype(v[j]);                                \
+            scatter(dest, stride, (const char *)h, count, sizeof *h, mode);                                            \
+        }                                                                                                              \
     }
-}
 
-WINIT_INLINE void emit_f16(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
-                           double scale)
-{
-    emit_half(v, count, dest, stride, mode, scale, winit_round_finite_f16, winit_round_f16, winit_widen_f16);
-}
-
-WINIT_INLINE void emit_bf16(const float *v, size_t count, char *dest, ptrdiff_t stride, enum winit_mode mode,
-                            double scale)
-{
-    emit_half(v, count, dest, stride, mode, scale, winit_round_finite_bf16, winit_round_bf16, winit_widen_bf16);
-}
+EMIT_ROUNDED(f16, uint16_t)
+EMIT_ROUNDED(bf16, uint16_t)
+EMIT_ROUNDED(f8e4m3, uint8_t)
+EMIT_ROUNDED(f8e5m2, uint8_t)
 
 /* ---- d) fill ---------------------------------------------------------------------------------------------------- */
 
@@ -536,6 +532,12 @@ KERNEL(constant, f16)
 WINIT_NOINLINE void work_constant_bf16(FILL_ARGUMENTS) { constant_32(FILL_VALUES, emit_bf16, 2); }
 KERNEL(constant, bf16)
 
+WINIT_NOINLINE void work_constant_f8e4m3(FILL_ARGUMENTS) { constant_32(FILL_VALUES, emit_f8e4m3, 1); }
+KERNEL(constant, f8e4m3)
+
+WINIT_NOINLINE void work_constant_f8e5m2(FILL_ARGUMENTS) { constant_32(FILL_VALUES, emit_f8e5m2, 1); }
+KERNEL(constant, f8e5m2)
+
 WINIT_NOINLINE void work_constant_f64(FILL_ARGUMENTS)
 {
     double v[PART];
@@ -555,24 +557,33 @@ KERNEL(constant, f64)
 FILL_32(uniform, IN_ORDER, f32, 4)
 FILL_32(uniform, IN_ORDER, f16, 2)
 FILL_32(uniform, IN_ORDER, bf16, 2)
+FILL_32(uniform, IN_ORDER, f8e4m3, 1)
+FILL_32(uniform, IN_ORDER, f8e5m2, 1)
 FILL_64(uniform, IN_ORDER)
 FILL_32(normal, PLANES_32, f32, 4)
 FILL_32(normal, PLANES_32, f16, 2)
 FILL_32(normal, PLANES_32, bf16, 2)
+FILL_32(normal, PLANES_32, f8e4m3, 1)
+FILL_32(normal, PLANES_32, f8e5m2, 1)
 FILL_64(normal, PLANES_64)
 FILL_32(truncated, IN_ORDER, f32, 4)
 FILL_32(truncated, IN_ORDER, f16, 2)
 FILL_32(truncated, IN_ORDER, bf16, 2)
+FILL_32(truncated, IN_ORDER, f8e4m3, 1)
+FILL_32(truncated, IN_ORDER, f8e5m2, 1)
 FILL_64(truncated, IN_ORDER)
 
 #include "scattered.h"
 
 static const winit_table table = {
     WINIT_ISA_NAME,
-    {{fill_constant_f32, fill_constant_f64, fill_constant_f16, fill_constant_bf16},
-     {fill_uniform_f32, fill_uniform_f64, fill_uniform_f16, fill_uniform_bf16},
-     {fill_normal_f32, fill_normal_f64, fill_normal_f16, fill_normal_bf16},
-     {fill_truncated_f32, fill_truncated_f64, fill_truncated_f16, fill_truncated_bf16}},
+    {{fill_constant_f32, fill_constant_f64, fill_constant_f16, fill_constant_bf16, fill_constant_f8e4m3,
+      fill_constant_f8e5m2},
+     {fill_uniform_f32, fill_uniform_f64, fill_uniform_f16, fill_uniform_bf16, fill_uniform_f8e4m3,
+      fill_uniform_f8e5m2},
+     {fill_normal_f32, fill_normal_f64, fill_normal_f16, fill_normal_bf16, fill_normal_f8e4m3, fill_normal_f8e5m2},
+     {fill_truncated_f32, fill_truncated_f64, fill_truncated_f16, fill_truncated_bf16, fill_truncated_f8e4m3,
+      fill_truncated_f8e5m2}},
     words_range,
     normals_at,
 };

@@ -21,7 +21,7 @@ cdef extern from "sample_table.h" nogil:
     ) noexcept nogil
     ctypedef struct winit_table:
         const char *name
-        winit_fill_fn *fill[4][4]
+        winit_fill_fn *fill[4][6]
         winit_words_fn *words
         winit_normals_at_fn *normals_at
 

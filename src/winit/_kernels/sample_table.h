@@ -8,11 +8,11 @@
 #include "winit/philox.h"
 
 enum winit_law { WINIT_CONSTANT, WINIT_UNIFORM, WINIT_NORMAL, WINIT_TRUNCATED, WINIT_LAWS };
-enum winit_dtype { WINIT_F32, WINIT_F64, WINIT_F16, WINIT_BF16, WINIT_DTYPES };
+enum winit_dtype { WINIT_F32, WINIT_F64, WINIT_F16, WINIT_BF16, WINIT_F8E4M3, WINIT_F8E5M2, WINIT_DTYPES };
 enum winit_mode {
     WINIT_STORE,  /* dest = value */
     WINIT_STREAM, /* the same past the cache, for contiguous fills larger than it */
-    WINIT_ADD     /* dest = dest + scale * value, rounded once more for half types */
+    WINIT_ADD     /* dest = dest + scale * value, rounded once more for half types and float8 */
 };
 
 /* Numbers of each law, as doubles that the law's arithmetic type holds exactly:

@@ -137,7 +137,7 @@ static void flush(const winit_sparse *s, batch *b)
             memcpy(&old, b->to[i], sizeof old);
             if (s->adding) value = old + (float)s->scale * value;
             memcpy(b->to[i], &value, sizeof value);
-        } else {
+        } else if (s->dtype == WINIT_F16 || s->dtype == WINIT_BF16) {
             const int bf16 = s->dtype == WINIT_BF16;
             uint16_t half;
             float value = v.single[i];
@@ -145,6 +145,16 @@ static void flush(const winit_sparse *s, batch *b)
             if (s->adding) value = (bf16 ? winit_widen_bf16(half) : winit_widen_f16(half)) + (float)s->scale * value;
             half = bf16 ? winit_round_bf16(value) : winit_round_f16(value);
             memcpy(b->to[i], &half, sizeof half);
+        } else {
+            const int e4m3 = s->dtype == WINIT_F8E4M3;
+            uint8_t word;
+            float value = v.single[i];
+            memcpy(&word, b->to[i], sizeof word);
+            if (s->adding) {
+                value = (e4m3 ? winit_widen_f8e4m3(word) : winit_widen_f8e5m2(word)) + (float)s->scale * value;
+            }
+            word = e4m3 ? winit_round_f8e4m3(value) : winit_round_f8e5m2(value);
+            memcpy(b->to[i], &word, sizeof word);
         }
     }
     b->count = 0;

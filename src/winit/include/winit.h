@@ -35,7 +35,7 @@
 
 /* ---- cuts of the truncated normal ------------------------------------------------------------------------------- */
 
-/* What a truncated normal needs to know of its cuts: for float32 (and half types) or for float64, each with its own
+/* What a truncated normal needs to know of its cuts: for float32 (and narrower types) or for float64, each with its own
  * numbers. They are worked out in Python in 60 digits: the seven numbers of winit.stream.cut(low, high, dtype), in this
  * order. */
 typedef struct winit_cut {
@@ -176,6 +176,26 @@ static inline void winit_block_normal_bf16(winit_key key, uint64_t block, float 
     to[3] = winit_round_finite_bf16(v[3]);
 }
 
+static inline void winit_block_normal_f8e4m3(winit_key key, uint64_t block, float mean, float std, uint8_t *to)
+{
+    float v[4];
+    winit_block_normal(key, block, mean, std, v);
+    to[0] = winit_round_finite_f8e4m3(v[0]);
+    to[1] = winit_round_finite_f8e4m3(v[1]);
+    to[2] = winit_round_finite_f8e4m3(v[2]);
+    to[3] = winit_round_finite_f8e4m3(v[3]);
+}
+
+static inline void winit_block_normal_f8e5m2(winit_key key, uint64_t block, float mean, float std, uint8_t *to)
+{
+    float v[4];
+    winit_block_normal(key, block, mean, std, v);
+    to[0] = winit_round_finite_f8e5m2(v[0]);
+    to[1] = winit_round_finite_f8e5m2(v[1]);
+    to[2] = winit_round_finite_f8e5m2(v[2]);
+    to[3] = winit_round_finite_f8e5m2(v[3]);
+}
+
 static inline void winit_block_truncated(winit_key key, uint64_t block, winit_cut cut, float mean, float std, float *to)
 {
     const winit_block b = winit_block_at(key, WINIT_TAG_VALUES, block);
@@ -277,6 +297,21 @@ static inline void winit_fill_normal_bf16(winit_key key, uint64_t lo, uint64_t h
 {
     const float centre = (float)mean, width = (float)std;
     WINIT_FILL(uint16_t, 4, winit_block_normal_bf16(key, block, centre, width, to))
+}
+
+/* The same in float8_e4m3fn and float8_e5m2, as bytes. */
+static inline void winit_fill_normal_f8e4m3(winit_key key, uint64_t lo, uint64_t hi, uint8_t *out, double mean,
+                                            double std)
+{
+    const float centre = (float)mean, width = (float)std;
+    WINIT_FILL(uint8_t, 4, winit_block_normal_f8e4m3(key, block, centre, width, to))
+}
+
+static inline void winit_fill_normal_f8e5m2(winit_key key, uint64_t lo, uint64_t hi, uint8_t *out, double mean,
+                                            double std)
+{
+    const float centre = (float)mean, width = (float)std;
+    WINIT_FILL(uint8_t, 4, winit_block_normal_f8e5m2(key, block, centre, width, to))
 }
 
 /* Elements lo..hi of winit.truncated_normal(mean, std, low, high); the cut is that of the type. */

@@ -2,7 +2,7 @@
  *
  *   winit_neg2log_*     -2 ln u          winit_normal_pair_*   Box-Muller: two words (or 53-bit integers), two normals
  *   winit_sincos_*      of pi/2 y        winit_quantile_*      z with Phi(-z) = t, for t in (0, 1/2]
- *   winit_uniform_*  winit_truncated_*   winit_round_*         float32 to float16 and bfloat16, nearest even
+ *   winit_uniform_*  winit_truncated_*   winit_round_*         float32 to float16, bfloat16 and float8, nearest even
  *
  * Every function is a straight line of + - * / sqrt and integer operations, each rounded on its own: compile with
  * -ffp-contract=off and without -ffast-math, else the bits are not those of the stream. Branches are selections, so
@@ -376,6 +376,65 @@ static inline float winit_widen_f16(uint16_t h)
     const uint32_t normal = (mag << 13) + (112u << 23);
     uint32_t u = mag < 0x0400u ? winit_bits_f32(subnormal) : normal;
     u = mag >= 0x7C00u ? ((mag << 13) | 0x7F800000u) : u;
+    return winit_float_f32(sign | u);
+}
+
+/* ---- float8 types, as 8-bit words ------------------------------------------------------------------------------- */
+
+/* A sum with a power of two whose unit in the last place is the spacing of the type around |x| rounds, and leaves how many
+ * spacings |x| is in the sum's low bits; the spacing below the smallest normal number is that above it. What the words of
+ * sum and power have in common is shifted out, and the last operation is a shift for the compiler's sake: otherwise GCC
+ * narrows each term to bytes before it adds them, three times as slow. NaN keeps its sign alone. */
+
+/* float8_e4m3fn: 4 bits of exponent, 3 of fraction, no infinity, NaN 0x7F; what does not round to 448 or less is NaN. */
+static inline uint8_t winit_round_finite_f8e4m3(float x)
+{
+    const uint32_t u = winit_bits_f32(x), mag = u & 0x7FFFFFFFu;
+    const uint32_t top = ((int32_t)mag > 0x3C800000 ? mag : 0x3C800000u) & 0x7F800000u; /* 2^-6 at least */
+    const uint32_t sum = winit_bits_f32(winit_float_f32(mag) + winit_float_f32(top + (20u << 23)));
+    return (uint8_t)(((u & 0x80000000u) | (sum + (top >> 20) - (121u << 3)) << 24) >> 24);
+}
+
+static inline uint8_t winit_round_f8e4m3(float x)
+{
+    const uint32_t u = winit_bits_f32(x), sign = u >> 24 & 0x80u, mag = u & 0x7FFFFFFFu;
+    return (uint8_t)(mag > 0x43E80000u ? (sign | 0x7Fu) : winit_round_finite_f8e4m3(x)); /* 464, a tie with 480 */
+}
+
+static inline float winit_widen_f8e4m3(uint8_t h)
+{
+    const uint32_t mag = h & 0x7Fu, sign = (uint32_t)(h & 0x80u) << 24;
+    const float subnormal = (float)(int32_t)mag * 0x1p-9f;
+    const uint32_t normal = (mag << 20) + (120u << 23);
+    uint32_t u = mag < 0x08u ? winit_bits_f32(subnormal) : normal;
+    u = mag == 0x7Fu ? 0x7FC00000u : u;
+    return winit_float_f32(sign | u);
+}
+
+/* float8_e5m2: 5 bits of exponent, 2 of fraction, infinities and NaNs: the upper half of a float16. */
+static inline uint8_t winit_round_finite_f8e5m2(float x)
+{
+    const uint32_t u = winit_bits_f32(x), mag = u & 0x7FFFFFFFu;
+    const uint32_t top = ((int32_t)mag > 0x38800000 ? mag : 0x38800000u) & 0x7F800000u; /* 2^-14 at least */
+    const uint32_t sum = winit_bits_f32(winit_float_f32(mag) + winit_float_f32(top + (21u << 23)));
+    return (uint8_t)(((u & 0x80000000u) | (sum + (top >> 21) - (113u << 2)) << 24) >> 24);
+}
+
+static inline uint8_t winit_round_f8e5m2(float x)
+{
+    const uint32_t u = winit_bits_f32(x), sign = u >> 24 & 0x80u, mag = u & 0x7FFFFFFFu;
+    uint32_t h = mag >= 0x47700000u ? (sign | 0x7Cu) : winit_round_finite_f8e5m2(x); /* 61440, a tie with 65536 */
+    h = mag > 0x7F800000u ? (sign | 0x7Eu) : h;
+    return (uint8_t)h;
+}
+
+static inline float winit_widen_f8e5m2(uint8_t h)
+{
+    const uint32_t mag = h & 0x7Fu, sign = (uint32_t)(h & 0x80u) << 24;
+    const float subnormal = (float)(int32_t)mag * 0x1p-16f;
+    const uint32_t normal = (mag << 21) + (112u << 23);
+    uint32_t u = mag < 0x04u ? winit_bits_f32(subnormal) : normal;
+    u = mag >= 0x7Cu ? (mag == 0x7Cu ? 0x7F800000u : 0x7FC00000u) : u;
     return winit_float_f32(sign | u);
 }
 
