@@ -128,8 +128,9 @@ class literal(Scheme):
             array = array.astype(np.uint64)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("values must be finite")
-        array.flags.writeable = False
-        identity = (array.tobytes(), array.shape, array.dtype.str)
+        content = array.tobytes()
+        array = np.frombuffer(content, array.dtype).reshape(array.shape)  # bytes, which nobody can make writable
+        identity = (content, array.shape, array.dtype.str)
         self._set(array, identity=identity)
         object.__setattr__(self, "_law", Literal(array, identity))  # once: a copy of the bytes is made for each
 
