@@ -111,7 +111,6 @@ class literal(Scheme):
     __slots__ = ("_law", "values")
     values: np.ndarray
     _law: Literal
-    _small = False
     _of_values = True
 
     def __init__(self, values: Any) -> None:
@@ -133,6 +132,10 @@ class literal(Scheme):
         identity = (content, array.shape, array.dtype.str)
         self._set(array, identity=identity)
         object.__setattr__(self, "_law", Literal(array, identity))  # once: a copy of the bytes is made for each
+
+    @property
+    def _small(self) -> bool:
+        return False
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         if self.values.shape != tuple(shape):
