@@ -409,6 +409,19 @@ def test_uniform_connectivity():
     assert (winit.draw(found["b"].scheme, (5, 7, 3), seed=0).reshape(5, 21) != 0).sum(axis=1).tolist() == [4] * 5
 
 
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_a_density_is_a_decimal_number(percent):
+    """k is the nearest integer to percent / 100 of the inputs, halves to the even one, whatever binary products are."""
+    sizes = (7, 10, 30, 50, 90, 100, 130, 150)
+    plan = Plan({str(n): (3, n) for n in sizes}, rules=[("*", winit.lecun_normal())])
+    for keywords in ({"connectivity": "uniform"}, {"power": 0.0}):
+        found = methods.sparse_connectivity(plan, percent / 100, match="*", **keywords)
+        for n in sizes:
+            whole, rest = divmod(percent * n, 100)
+            nearest = whole + (rest > 50 or (rest == 50 and whole % 2 == 1))
+            assert found[str(n)].scheme.k == max(nearest, 1), (percent, n)
+
+
 def test_sparse_connectivity_refuses():
     plan = plan_of(a__weight=(30, 40), b__weight=(5,))
     for keywords, error, match in (

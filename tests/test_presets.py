@@ -824,7 +824,7 @@ def test_laws_of_one_value():
 # ---- records and plans
 
 ROWS = {(preset(*row[:3]), row[3]): row for row in (*RANDOM, *ORTHOGONAL, *SPARSE, *FIXED)}
-NAMES = {**winit.schemes.named(), "Axes": Axes, "keras": presets.keras}
+NAMES = {**winit.schemes.named(), "Axes": Axes, "keras": presets.keras, "torch": presets.torch}
 
 
 @pytest.mark.parametrize(("scheme", "shape"), ROWS, ids=map(label, ROWS.values()))

@@ -259,6 +259,49 @@ def test_constants_in_any_dtype(dtype):
     assert flat.astype(complex).tolist() == [0, 1]
 
 
+WRAPPED = [  # schemes around constants and literals, and what they are drawn as
+    (winit.with_layout(winit.ones(), "io"), [[1, 1], [1, 1]]),
+    (winit.with_layout(winit.zeros(), "oi"), [[0, 0], [0, 0]]),
+    (winit.with_layout(winit.constant(1), Axes(0, 1)), [[1, 1], [1, 1]]),
+    (winit.with_layout(winit.constant(True), Axes(1, 0, splits=(1, 1))), [[1, 1], [1, 1]]),
+    (winit.with_layout(winit.with_layout(winit.ones(), "oi"), "io"), [[1, 1], [1, 1]]),
+    (winit.with_layout(winit.literal([[1, 0], [1, 1]]), "io"), [[1, 0], [1, 1]]),
+    (winit.with_layout(winit.literal([[True, False], [True, True]]), Axes(1, 0)), [[1, 0], [1, 1]]),
+    (winit.presets.torch.ones_(), [[1, 1], [1, 1]]),
+    (winit.presets.torch.constant_(1), [[1, 1], [1, 1]]),
+    (winit.presets.jax.zeros(), [[0, 0], [0, 0]]),
+    (winit.presets.keras.Ones(), [[1, 1], [1, 1]]),
+    (winit.presets.keras.Constant(1.0), [[1, 1], [1, 1]]),
+    (winit.methods.scaled(winit.ones(), 1.0, (2, 2)), [[1, 1], [1, 1]]),
+    (winit.methods.scaled(winit.with_layout(winit.ones(), "io"), 1.0, (2, 2)), [[1, 1], [1, 1]]),
+]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "bool", "float32", "complex64", "bfloat16"])
+@pytest.mark.parametrize(("scheme", "values"), WRAPPED, ids=[repr(scheme) for scheme, _ in WRAPPED])
+def test_constants_in_wrappers_have_every_dtype(scheme, values, dtype, tmp_path):
+    expected = np.array(values)
+    for layout in ("oi", "io", Axes(1, 0, splits=(1, 1))):
+        assert (winit.draw(scheme, (2, 2), seed=0, dtype=dtype, layout=layout).astype(complex) == expected).all()
+    assert (
+        winit.draw(scheme, (2, 2), seed=0, dtype=dtype, box=range(1, 3)).astype(complex) == expected.ravel()[1:3]
+    ).all()
+    plan = winit.Plan({"w": winit.Param((2, 2), scheme, dtype)})
+    out = {"w": np.zeros((2, 2), winit.draw(scheme, (2, 2), seed=0, dtype=dtype).dtype)}
+    plan.fill(out, seed=0)
+    assert (out["w"].astype(complex) == expected).all()
+    assert winit.Plan.from_toml(plan.to_toml()) == plan
+    plan.write(tmp_path / "w.safetensors", seed=0)
+    assert winit.checkpoint.verify(tmp_path / "w.safetensors", plan, seed=0).ok
+
+
+def test_a_literal_in_a_wrapper_is_kept_in_no_cache():
+    scheme = winit.with_layout(winit.with_layout(winit.literal(np.zeros((2, 3))), "io"), "oi")
+    assert not scheme._small and winit.with_layout(winit.ones(), "io")._small
+    with pytest.raises(ValueError, match=r"literal values have shape \(2, 3\), the tensor has \(3, 2\)"):
+        winit.draw(scheme, (3, 2), seed=0)
+
+
 def test_large_integers_are_exact():
     assert winit.draw(winit.constant(2**63 - 1), 2, seed=0, dtype="int64")[1] == 2**63 - 1
     assert winit.draw(winit.literal([2**64 - 1]), 1, seed=0, dtype="uint64")[0] == 2**64 - 1

@@ -3,12 +3,16 @@
 Chi-square tests state n; each fails on a correct sampler with a chance of 1e-7, and there are fewer than ten.
 """
 
+import decimal
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
 import scipy.sparse
+from hypothesis import example, given
+from hypothesis import strategies as st
 from scipy.special import chdtri
 
 import winit
@@ -136,12 +140,63 @@ def test_counts_are_torchs_and_mlxs(shape, sparsity):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     theirs = torch.nn.init.sparse_(torch.ones(shape), sparsity, std=1.0).numpy()
-    ours = winit.draw(winit.sparse_columns(sparsity), shape, seed=0)
+    ours = winit.draw(winit.presets.torch.sparse_(sparsity, 1.0), shape, seed=0)
     assert (ours == 0).sum(axis=0).tolist() == (theirs == 0).sum(axis=0).tolist()
     # mlx.nn.init.sparse: order = argsort(uniform); the first ceil(sparsity * columns) of each row are set to 0.
-    zeros = math.ceil(sparsity * shape[1])
+    zeros = min(math.ceil(sparsity * shape[1]), shape[1] - (sparsity < 1))
     ours = winit.draw(winit.sparse_rows(sparsity), shape, seed=0)
     assert (ours == 0).sum(axis=1).tolist() == [zeros] * shape[0]
+
+
+def zeros_of(sparsity, count):
+    """Zeros among so many elements, by decimal arithmetic on the text of the share: another road than fractions."""
+    exact = decimal.Decimal(repr(sparsity)) * count
+    zeros = int(exact.to_integral_value(decimal.ROUND_CEILING))
+    return zeros if sparsity == 1 else min(zeros, max(count - 1, 0))
+
+
+@pytest.mark.parametrize("percent", range(101))
+def test_shares_are_decimal_numbers(percent):
+    sparsity = percent / 100
+    for count in (0, 1, 2, 3, 5, 7, 10, 25, 33, 50, 64, 99, 100, 120, 1000):
+        zeros = zeros_of(sparsity, count)
+        assert zeros == min(-(-percent * count // 100), count - 1 if percent < 100 and count else count)
+        for scheme, shape in ((winit.sparse_columns(sparsity), (count, 2)), (winit.sparse_rows(sparsity), (2, count))):
+            law = scheme.law(shape)
+            assert law.keep == count - zeros, (sparsity, count)
+            assert (law.keep >= 1) == (sparsity < 1 and count > 0)
+        theirs = winit.presets.torch.sparse_(sparsity).law((count, 2)).keep
+        assert theirs == count - math.ceil(sparsity * count)
+
+
+@given(st.floats(0, 1), st.integers(0, 10**6))
+@example(0.1 + 0.2, 10)
+@example(1 - 0.9, 10)
+@example(5e-324, 10**6)
+@example(1 - 2**-53, 10**6)
+def test_any_share_is_the_decimal_number_it_prints_as(sparsity, count):
+    assert winit.sparse_columns(sparsity).law((count, 1)).keep == count - zeros_of(sparsity, count)
+
+
+def test_shares_where_binary_products_are_wrong():
+    """The two that were seen: all of 5 columns at 0.9, and one zero too many of 100 at 0.55."""
+    assert (winit.draw(winit.sparse_rows(0.9), (4, 5), seed=0) != 0).sum(axis=1).tolist() == [1] * 4
+    assert (winit.draw(winit.sparse_rows(0.55), (4, 100), seed=0) == 0).sum(axis=1).tolist() == [55] * 4
+    assert (winit.draw(winit.presets.torch.sparse_(0.55), (100, 4), seed=0) == 0).sum(axis=0).tolist() == [56] * 4
+    assert not winit.draw(winit.sparse_rows(1.0), (4, 5), seed=0).any()
+
+
+def test_torchs_own_share_is_a_scheme_like_any():
+    scheme = winit.presets.torch.sparse_(0.9, 0.5)
+    assert repr(scheme) == "torch.sparse_(sparsity=0.9, std=0.5)"
+    assert pickle.loads(pickle.dumps(scheme)) == scheme
+    plan = winit.Plan({"w": winit.Param((10, 4), scheme)})
+    assert winit.Plan.from_toml(plan.to_toml()) == plan
+    columns = winit.draw(winit.sparse_columns(0.9, std=0.5), (10, 4), seed=0, name="w")
+    assert (plan.draw("w", seed=0) == columns).all()  # where the counts agree, so do the bits
+    assert (winit.draw_sparse(scheme, (10, 4), seed=0, name="w").toarray() == columns).all()
+    with pytest.raises(ValueError, match="sparse_ fills matrices, not shape"):
+        winit.draw(scheme, (2, 3, 4), seed=0)
 
 
 # ---- draw_sparse

@@ -122,7 +122,9 @@ def law(library: str, name: str, **given: float) -> str:
     needed = {key: GIVEN[name][key] for key, each in parameters.items() if each.default is each.empty}
     scheme = make(**needed, **given)
     inner = scheme.scheme if isinstance(scheme, winit.with_layout) else scheme
-    if isinstance(inner, WholeScheme | winit.sparse_columns):  # the scheme says what a row of numbers could not
+    if isinstance(
+        inner, WholeScheme | winit.sparse_columns | LIBRARIES["torch"].sparse_
+    ):  # the scheme says what a row of numbers could not
         return f"`{scheme!r}`"
     laws = [scheme.law(shape) for shape in SHAPES[library]]
     kinds = {type(each) for each in laws}

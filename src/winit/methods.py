@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from winit._core.checks import (
@@ -23,6 +24,7 @@ from winit._core.checks import (
     shown,
 )
 from winit._core.dtypes import FLOATS
+from winit._core.exact import as_written
 from winit._core.laws import Constant, Normal, Padded, Sparse, TruncatedNormal, Uniform
 from winit._core.layouts import Axes, check_layout, fans, roles
 from winit._core.scheme import Scheme, check_scheme
@@ -520,14 +522,16 @@ def mup(plan: Plan, base: Plan, *, match: Patterns = "*", zero_outputs: bool = F
     return assign(plan, [(match, carried)])
 
 
-def _power(share: float, power: float, name: str) -> float:
+def _power(share: Fraction, power: float, name: str) -> Fraction:
+    if power in (0, 1):
+        return share if power else Fraction(1)
     try:
-        weight = share**power
+        weight = float(share) ** power
     except OverflowError:
         weight = math.inf
     if not 0 < weight < math.inf:
         raise ValueError(f"{name}: power must leave its density within the range of float64, not {power!r}")
-    return weight
+    return Fraction(weight)
 
 
 def sparse_connectivity(
@@ -543,7 +547,8 @@ def sparse_connectivity(
     "erdos_renyi": density of a layer proportional to ((in + out) / (in out))^power; "erk" counts the receptive field's
     sides too, ((in + out + k1 + k2) / (in out k1 k2))^power; "uniform": the same for all. Layers that would exceed 1
     are dense, and the others share the rest. Each unit then has k inputs, k the nearest integer to density times
-    fan_in, one at least, with the standard deviation that the layer's own scheme has.
+    fan_in (halves to the even one), one at least, with the standard deviation that the layer's own scheme has. The
+    products are exact ones of the decimal number that density prints as: 0.15 of 10 inputs are 1.5, and 2.
 
     Parameters
     ----------
@@ -573,7 +578,9 @@ def sparse_connectivity(
         raise ValueError(f"power must not be negative, not {power!r}")
     check_one_of(connectivity, ("erk", "erdos_renyi", "uniform"), "connectivity")
     names = _matched(plan, match, "match")
-    raw, fan_in = {}, {}
+    share_of_all = as_written(density)
+    raw: dict[str, Fraction] = {}
+    fan_in = {}
     for name in names:
         param = plan[name]
         try:
@@ -586,13 +593,13 @@ def sparse_connectivity(
         spatial = [size for axis, size in enumerate(param.shape) if axis not in ins | outs | batches]
         sides = [math.prod(param.shape[axis] for axis in axes) for axes in (ins, outs)]
         sides += spatial if connectivity == "erk" else []
-        share = sum(sides) / max(math.prod(sides), 1)
-        raw[name] = 1.0 if connectivity == "uniform" else _power(share, power, name)
+        share = Fraction(sum(sides), max(math.prod(sides), 1))
+        raw[name] = Fraction(1) if connectivity == "uniform" else _power(share, power, name)
     dense: set[str] = set()
     while True:
         rest = [name for name in names if name not in dense]
-        wanted = density * sum(plan[name].size for name in names) - sum(plan[name].size for name in dense)
-        level = wanted / sum(raw[name] * plan[name].size for name in rest) if rest else 0.0
+        wanted = share_of_all * sum(plan[name].size for name in names) - sum(plan[name].size for name in dense)
+        level = wanted / sum(raw[name] * plan[name].size for name in rest) if rest else Fraction(0)
         full = [name for name in rest if level * raw[name] > 1]
         if not full:
             break
@@ -602,7 +609,7 @@ def sparse_connectivity(
     for name in names:
         param = plan[name]
         assert param.scheme is not None
-        part = 1.0 if name in dense else level * raw[name]
+        part = Fraction(1) if name in dense else level * raw[name]
         k = min(max(round(part * fan_in[name]), 1), fan_in[name])
         chosen[name] = sparse(k, param.scheme.moments(param.shape, param.layout).std)
     return plan.with_schemes(chosen)

@@ -10,11 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decimal import Decimal
+    from fractions import Fraction
 
-__all__ = ["cosine_of_turns", "exponential", "normal_cdf", "truncated_masses", "truncated_moments"]
+__all__ = ["as_written", "cosine_of_turns", "exponential", "normal_cdf", "truncated_masses", "truncated_moments"]
 
 # pi to 60 digits; Decimal's exp and sqrt are correctly rounded by its specification, libm's are not.
 _PI = "3.14159265358979323846264338327950288419716939937510582097494"
+
+
+def as_written(x: float) -> Fraction:
+    """Give a finite number as the decimal number that it prints as: what whoever wrote 0.55 meant, of which 100 is 55.
+
+    The float64 nearest to 0.55 is a little more, and 100 times it rounds to 55.00000000000001.
+
+    >>> as_written(0.55) * 100
+    Fraction(55, 1)
+    """
+    from fractions import Fraction
+
+    return Fraction(repr(float(x)))
 
 
 def _sixty_digits() -> Any:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["cosines", "exp_array", "log_array", "log_of_expm1"]
+__all__ = ["cosines", "cosines_at", "exp_array", "log_array", "log_of_expm1"]
 
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fefa0000p-1"), float.fromhex("0x1.cf79abc9e3b3ap-40")
 
@@ -81,3 +81,21 @@ def cosines(count: int) -> np.ndarray:
     table = np.array([cosine_of_turns(i, count) for i in range(count)])
     table.flags.writeable = False
     return table
+
+
+def cosines_at(turns: np.ndarray, count: int) -> np.ndarray:
+    """Compute cos(2 pi i / count) for an array of integers i, 0 <= i < count, correctly rounded.
+
+    From the table of all, which the next call has; one of more than half a megabyte is made only where most of it is
+    asked for.
+
+    >>> cosines_at(np.array([[0, 1], [2, 3]]), 6).tolist()
+    [[1.0, 0.5], [-0.5, -1.0]]
+    """
+    if count <= max(1 << 16, turns.size):
+        return cosines(count)[turns]
+    from winit._core.exact import cosine_of_turns
+
+    found, places = np.unique(turns, return_inverse=True)
+    table = np.array([cosine_of_turns(i, count) for i in found.tolist()], np.float64)
+    return table[places].reshape(turns.shape)

@@ -42,6 +42,7 @@ class Record:
 
         identity: what equality and hash go by, where that cannot be the values themselves.
         """
+        values = tuple(map(_plain, values))
         for field, value in zip(self._fields, values, strict=True):
             object.__setattr__(self, field, value)
         identity = (type(self), *(map(_distinct, values) if identity is None else identity))
@@ -77,6 +78,25 @@ class Record:
             if field not in defaults or repr(value) != repr(defaults[field])
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+_EXACT = {float, int, bool, str, type(None)}
+
+
+def _plain(value: Any) -> Any:
+    """A value without what a subclass of its type adds: a member of an enumeration, or np.str_, prints otherwise.
+
+    Two records are then equal exactly where they print alike, and a record's repr evaluates back.
+    """
+    if type(value) in _EXACT:
+        return value
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return int.__int__(value) if isinstance(value, int) else value
 
 
 def _distinct(value: Any) -> Any:

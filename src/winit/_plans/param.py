@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from winit._core.bounds import Bound
     from winit._core.laws import Law
 
-__all__ = ["Param", "Rule", "check_rule", "shown_name"]
+__all__ = ["Param", "Rule", "check_rule", "plain_text", "shown_name"]
 
 
 def shown_name(name: str) -> str:
@@ -28,11 +28,16 @@ def shown_name(name: str) -> str:
     return name if name and name.isprintable() and len(name) <= 200 else shown(name)
 
 
+def plain_text(value: Any) -> Any:
+    """Return a text of a subclass of str, such as np.str_, as a str, and any other value as it is."""
+    return str.__str__(value) if isinstance(value, str) else value
+
+
 def _check_dtype(dtype: Any) -> str:
     name = dtype_name(dtype)
     if name not in STORED:
         raise ValueError(f"dtype must be one of {', '.join(STORED)}, not {name!r}")
-    return name
+    return plain_text(name)
 
 
 def _is_dtype(value: Any) -> bool:
@@ -107,9 +112,9 @@ class Param:
         write(self, "shape", check_shape(shape))  # type: ignore[arg-type]
         write(self, "scheme", scheme)
         write(self, "dtype", None if dtype is None else _check_dtype(dtype))
-        write(self, "layout", layout)
-        write(self, "key", key)
-        write(self, "tied", tied)
+        write(self, "layout", plain_text(layout))
+        write(self, "key", plain_text(key))
+        write(self, "tied", plain_text(tied))
         if self.size * self.itemsize > MAX_SIZE:
             raise ValueError(f"shape {self.shape} makes more than 2^63 bytes of {self.dtype or 'float32'}")
 
@@ -175,10 +180,12 @@ class Rule:
     def __post_init__(self) -> None:
         if not isinstance(self.match, str):
             raise TypeError(f"a rule's pattern must be a str, not {shown(self.match)}")
+        object.__setattr__(self, "match", plain_text(self.match))
         try:  # a rule is right or wrong whether or not a name matches it
             check_scheme(self.scheme)
             if self.layout is not None:
                 check_layout(self.layout)
+                object.__setattr__(self, "layout", plain_text(self.layout))
             if self.dtype is not None:
                 object.__setattr__(self, "dtype", _check_dtype(self.dtype))
             check_bool(self.optional, "optional")

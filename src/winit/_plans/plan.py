@@ -31,7 +31,7 @@ def _check_name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"names must be str, not {shown(name)}")
     stream_key(0, name)
-    return name
+    return str.__str__(name)
 
 
 def _check_rules(rules: Any) -> list[Rule]:

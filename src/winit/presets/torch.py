@@ -6,6 +6,9 @@ Fans are those of a tensor (out, in, *spatial), as torch counts them: of a trans
 
 from __future__ import annotations
 
+from math import ceil as _ceil
+from typing import TYPE_CHECKING
+
 from winit._core.checks import check_number as _check_number
 from winit._core.checks import shown as _shown
 from winit.activations import gain as _gain
@@ -57,6 +60,11 @@ from winit.schemes import (
 from winit.schemes import (
     zeros as _zeros,
 )
+from winit.schemes.sparsity import connections as _connections
+
+if TYPE_CHECKING:
+    from winit._core.laws import Law as _Law
+    from winit._core.layouts import Layout as _Layout
 
 __all__ = [
     "calculate_gain",
@@ -245,13 +253,34 @@ def orthogonal_(gain: float = 1.0) -> _Scheme:
     return _with_layout(_orthogonal(gain=gain), "oi")
 
 
-def sparse_(sparsity: float, std: float = 0.01) -> _Scheme:
+class sparse_(_Scheme):
     """ceil(sparsity rows) zeros in each column of a matrix, N(0, std^2) elsewhere.
 
+    torch multiplies in binary: 0.55 of 100 rows are 56 zeros, and 0.9 of 5 rows all of them. winit.sparse_columns
+    counts 55 and leaves one.
+
     >>> sparse_(0.9)
-    sparse_columns(sparsity=0.9)
+    torch.sparse_(sparsity=0.9)
+    >>> [sparse_(0.55).law((100, 3)).keep, sparse_(0.9).law((5, 3)).keep]
+    [44, 0]
     """
-    return _sparse_columns(sparsity=sparsity, std=std)
+
+    __slots__ = ("sparsity", "std")
+    sparsity: float
+    std: float
+
+    def __init__(self, sparsity: float, std: float = 0.01) -> None:
+        like = _sparse_columns(sparsity=sparsity, std=std)
+        self._set(like.sparsity, like.std)
+
+    def law(self, shape: tuple[int, ...], layout: _Layout = "oi") -> _Law:
+        if len(shape) != 2:
+            raise ValueError(f"sparse_ fills matrices, not shape {shape}")
+        keep = shape[0] - _ceil(self.sparsity * shape[0])
+        return _connections(self, 0.0, self.std, keep, shape, (False, True))
+
+    def __repr__(self) -> str:
+        return f"torch.{super().__repr__()}"
 
 
 def __dir__() -> list[str]:

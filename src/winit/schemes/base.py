@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,18 @@ from winit._core.layouts import Axes, Layout, out_parts, roles
 from winit._core.scheme import Scheme
 from winit._core.whole import Formula, TensorStream, WholeTensor
 
-__all__ = ["Entries", "FormulaScheme", "Kernel", "Scheme", "WholeScheme", "convolution", "diagonal_in", "matrix_axes"]
+__all__ = [
+    "Entries",
+    "FormulaScheme",
+    "Kernel",
+    "PlacedScheme",
+    "Scheme",
+    "WholeScheme",
+    "convolution",
+    "diagonal_in",
+    "matrix_axes",
+    "moments_of",
+]
 
 Box = tuple[slice, ...]
 
@@ -133,7 +145,11 @@ class Entries(NamedTuple):
 
 
 class FormulaScheme(WholeScheme):
-    """Base of schemes whose elements are a closed form of their index, without a stream: a box costs what it is."""
+    """Base of schemes whose elements are a closed form of their index: a box costs what the box costs.
+
+    `reach` is asked before anything is drawn, and must not go through the elements of the tensor; `whole_moments` does
+    here, and schemes that know better say so.
+    """
 
     __slots__ = ()
 
@@ -190,6 +206,39 @@ class FormulaScheme(WholeScheme):
         ends = [float(flat.min()), float(flat.max())] if flat.size else []
         ends += [0.0] if zeros else []
         return Moments(mean, math.sqrt(variance), min(ends), max(ends))
+
+
+def moments_of(found: Mapping[float, int], size: int) -> Moments:
+    """Mean, std, low and high of a tensor of `size` elements, of which so many have each value and the others are 0."""
+    there = {value: count for value, count in found.items() if count}
+    zeros = size - sum(there.values())
+    if size == 0:
+        return Moments(0.0, 0.0, 0.0, 0.0)
+    mean = math.fsum(count * value for value, count in there.items()) / size
+    try:
+        square = math.fsum(count * (value - mean) ** 2 for value, count in there.items())
+    except OverflowError:  # what is beyond float64 is infinite, and refused where it is drawn
+        square = math.inf
+    ends = [*there, 0.0] if zeros else list(there)
+    return Moments(mean, math.sqrt((square + zeros * mean * mean) / size), min(ends), max(ends))
+
+
+class PlacedScheme(FormulaScheme):
+    """Base of schemes that put one value in some places and 0 in all others: how many is known without looking."""
+
+    __slots__ = ()
+
+    def placed(self, shape: tuple[int, ...], layout: Layout) -> tuple[float, int]:
+        """Tell the value, and in how many places of the tensor it is."""
+        raise NotImplementedError
+
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        value, count = self.placed(shape, layout)
+        return abs(value) if count else 0.0
+
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        value, count = self.placed(shape, layout)
+        return moments_of({value: count}, math.prod(shape))
 
 
 def diagonal_in(box: Box) -> tuple[np.ndarray, np.ndarray]:

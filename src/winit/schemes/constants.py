@@ -111,7 +111,6 @@ class literal(Scheme):
     __slots__ = ("_law", "values")
     values: np.ndarray
     _law: Literal
-    _small = False
     _of_values = True
 
     def __init__(self, values: Any) -> None:
@@ -128,10 +127,15 @@ class literal(Scheme):
             array = array.astype(np.uint64)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("values must be finite")
-        array.flags.writeable = False
-        identity = (array.tobytes(), array.shape, array.dtype.str)
+        content = array.tobytes()
+        array = np.frombuffer(content, array.dtype).reshape(array.shape)  # bytes, which nobody can make writable
+        identity = (content, array.shape, array.dtype.str)
         self._set(array, identity=identity)
         object.__setattr__(self, "_law", Literal(array, identity))  # once: a copy of the bytes is made for each
+
+    @property
+    def _small(self) -> bool:
+        return False
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         if self.values.shape != tuple(shape):

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 
 from winit._core.checks import check_integer, check_number
+from winit._core.laws import Moments
 from winit._core.layouts import Layout, roles
-from winit.schemes.base import Entries, FormulaScheme, Kernel, convolution, diagonal_in, matrix_axes
+from winit.schemes.base import (
+    Entries,
+    FormulaScheme,
+    Kernel,
+    PlacedScheme,
+    convolution,
+    diagonal_in,
+    matrix_axes,
+    moments_of,
+)
 
 __all__ = ["dirac", "hadamard", "identity", "idinit"]
 
 
-class identity(FormulaScheme):
+class identity(PlacedScheme):
     """Fill a matrix with gain on its main diagonal and 0 elsewhere.
 
     Parameters
@@ -43,8 +53,11 @@ class identity(FormulaScheme):
         matrix_axes(self, shape, layout)
         return Entries(diagonal_in(box), self.gain)
 
+    def placed(self, shape: tuple[int, ...], layout: Layout) -> tuple[float, int]:
+        return self.gain, min(shape)
 
-class dirac(FormulaScheme):
+
+class dirac(PlacedScheme):
     """Fill a convolution kernel so that it passes its first channels on: 1 at the centre from channel i to channel i.
 
     The centre is index k // 2 of each spatial axis, and as many channels are kept as there are on the smaller side.
@@ -84,6 +97,11 @@ class dirac(FormulaScheme):
         outs = np.arange(box[kernel.out].start, box[kernel.out].stop)
         ins = outs % max(each, 1)
         return Entries(_centre(box, shape, kernel, outs, ins), self.gain)
+
+    def placed(self, shape: tuple[int, ...], layout: Layout) -> tuple[float, int]:
+        kernel = convolution(self, shape, layout)
+        count = self.groups * min(shape[kernel.out] // self.groups, shape[kernel.in_])
+        return self.gain, count if 0 not in shape else 0
 
 
 def _centre(
@@ -126,6 +144,15 @@ class hadamard(FormulaScheme):
     def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
         return 1.0
 
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        kernel = matrix_axes(self, shape, layout) if len(shape) == 2 else convolution(self, shape, layout)
+        out, in_, size = shape[kernel.out], shape[kernel.in_], math.prod(shape)
+        if out <= in_ or size == 0:
+            return moments_of({1.0: out if size else 0}, size)
+        order = 1 << (out - 1).bit_length()
+        value, more = 1 / math.sqrt(order), _sum_of_signs(order, out, in_)
+        return moments_of({value: (out * in_ + more) // 2, -value: (out * in_ - more) // 2}, size)
+
     def entries(self, box: tuple[slice, ...], shape: tuple[int, ...], layout: Layout) -> Entries:
         kernel = matrix_axes(self, shape, layout) if len(shape) == 2 else convolution(self, shape, layout)
         out, in_ = shape[kernel.out], shape[kernel.in_]
@@ -144,7 +171,20 @@ class hadamard(FormulaScheme):
         return Entries(where, (1.0 - 2.0 * (ones & 1)) / math.sqrt(1 << (out - 1).bit_length()))
 
 
-class idinit(FormulaScheme):
+def _sum_of_signs(order: int, rows: int, columns: int) -> int:
+    """Sum the first rows and columns of the Hadamard matrix of an order, [[H, H], [H, -H]] of the order before it."""
+    if 0 in (rows, columns):
+        return 0
+    if order in (rows, columns):  # only the first column of all rows, and the first row of all columns, do not cancel
+        return order
+    half = order // 2
+    up, left = min(rows, half), min(columns, half)
+    down, right = rows - up, columns - left
+    upper = _sum_of_signs(half, up, left) + _sum_of_signs(half, up, right)
+    return upper + _sum_of_signs(half, down, left) - _sum_of_signs(half, down, right)
+
+
+class idinit(PlacedScheme):
     """Fill with identities side by side: `value` where unit and input are equal modulo the fewer of the two.
 
     The inputs of a convolution's unit are its channels and receptive field together, channels first, so that units of a
@@ -199,3 +239,7 @@ class idinit(FormulaScheme):
         for index, part in zip(where, box, strict=True):
             inside &= (part.start <= index) & (index < part.stop)
         return Entries(tuple(index[inside] for index in where), self.value)
+
+    def placed(self, shape: tuple[int, ...], layout: Layout) -> tuple[float, int]:
+        _, _, (out,), _ = roles(shape, layout)
+        return self.value, max(shape[out], math.prod(shape) // shape[out]) if 0 not in shape else 0

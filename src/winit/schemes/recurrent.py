@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from winit._core.bounds import Destination, store
 from winit._core.checks import check_integer, check_number
 from winit._core.laws import Moments, Uniform
 from winit._core.layouts import Layout
 from winit._core.portable import log_array
-from winit.schemes.base import Entries, FormulaScheme, WholeScheme, diagonal_in, matrix_axes
+from winit.schemes.base import Entries, FormulaScheme, PlacedScheme, WholeScheme, diagonal_in, matrix_axes
 
 if TYPE_CHECKING:
     from winit._core.whole import TensorStream
@@ -30,7 +31,7 @@ def _gates(scheme: WholeScheme, shape: tuple[int, ...]) -> int:
     return shape[0] // 4
 
 
-class irnn(FormulaScheme):
+class irnn(PlacedScheme):
     """Fill the recurrent matrix of a ReLU network with scale times the identity, so that its state is kept.
 
     Parameters
@@ -61,8 +62,11 @@ class irnn(FormulaScheme):
             raise ValueError(f"irnn fills square matrices, not shape {shape}")
         return Entries(diagonal_in(box), self.scale)
 
+    def placed(self, shape: tuple[int, ...], layout: Layout) -> tuple[float, int]:
+        return self.scale, shape[0]
 
-class lstm_bias(FormulaScheme):
+
+class lstm_bias(PlacedScheme):
     """Fill the bias of an LSTM with 0 but for its forget gates, which start open.
 
     Gates lie in the order input, forget, cell, output: torch's, Keras's and Flax's. torch adds two biases, bias_ih and
@@ -90,16 +94,16 @@ class lstm_bias(FormulaScheme):
     def __init__(self, forget: float = 1.0) -> None:
         self._set(check_number(forget, "forget"))
 
-    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
-        return abs(self.forget)
-
     def entries(self, box: tuple[slice, ...], shape: tuple[int, ...], layout: Layout) -> Entries:
         units = _gates(self, shape)
         (part,) = box
         return Entries((np.arange(max(units, part.start), min(2 * units, part.stop)),), self.forget)
 
+    def placed(self, shape: tuple[int, ...], layout: Layout) -> tuple[float, int]:
+        return self.forget, _gates(self, shape)
 
-class chrono_bias(WholeScheme):
+
+class chrono_bias(FormulaScheme):
     """Draw the bias of an LSTM that is to remember for up to max_steps steps.
 
     Forget gates log u, u from U(1, max_steps - 1); input gates the negative of the same unit's forget gate; cell and
@@ -131,11 +135,24 @@ class chrono_bias(WholeScheme):
     def check(self, shape: tuple[int, ...], layout: Layout) -> None:
         _gates(self, shape)
 
-    def values(self, stream: TensorStream, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+    def write(
+        self,
+        to: Destination,
+        out: np.ndarray,
+        box: tuple[slice, ...],
+        stream: TensorStream,
+        shape: tuple[int, ...],
+        layout: Layout,
+    ) -> None:
         units = _gates(self, shape)
-        u = stream.draw(UNIFORM, (units,)).astype(np.float64)
-        forget = log_array(1 + (self.max_steps - 2) * u)
-        return np.concatenate([-forget, forget, np.zeros(2 * units)]).astype(stream.dtype)
+        (part,) = box
+        made = np.zeros(out.shape, stream.dtype)
+        for first, sign in ((0, -1.0), (units, 1.0)):
+            lo, hi = max(part.start, first), min(part.stop, first + units)
+            if lo < hi:
+                u = stream.draw(UNIFORM, (units,), range(lo - first, hi - first)).astype(np.float64)
+                made[lo - part.start : hi - part.start] = sign * log_array(1 + (self.max_steps - 2) * u)
+        store(to, out, ..., made)
 
     def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
         end = self.max_steps - 1

@@ -7,7 +7,6 @@ from typing import Any
 from winit._core.laws import Law
 from winit._core.layouts import Layout, check_layout
 from winit._core.scheme import Scheme, check_scheme
-from winit.schemes.constants import literal
 
 __all__ = ["with_layout"]
 
@@ -17,12 +16,13 @@ class with_layout(Scheme):
 
     Parameters
     ----------
-    scheme : a winit scheme.
+    scheme : a winit scheme. What looks at no layout, such as `ones` and `literal`, is drawn as it is, in any dtype that
+        it has by itself.
     layout : "oi", "io" or winit.Axes.
 
     Raises
     ------
-    TypeError, ValueError : not a scheme, a literal array, not a layout; when drawn, what the scheme raises.
+    TypeError, ValueError : not a scheme, not a layout; when drawn, what the scheme raises.
 
     >>> import winit
     >>> he = winit.with_layout(winit.he_normal(), "io")
@@ -37,10 +37,12 @@ class with_layout(Scheme):
 
     def __init__(self, scheme: Scheme, layout: Layout) -> None:
         check_scheme(scheme)
-        if isinstance(scheme, literal):
-            raise TypeError("scheme must be one with a law, and a literal array has none")
         check_layout(layout)
         self._set(scheme, layout)
+
+    @property
+    def _small(self) -> bool:
+        return self.scheme._small
 
     def law(self, shape: tuple[int, ...], layout: Any = "oi") -> Law:
         return self.scheme.law(shape, self.layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from winit._core.checks import check_integer, check_not_negative, check_number
+from winit._core.exact import as_written
 from winit._core.laws import Law, Sparse
 from winit._core.layouts import Layout, unit_axes
 from winit._core.scheme import Scheme
@@ -14,7 +15,10 @@ __all__ = ["sparse", "sparse_columns", "sparse_rows"]
 MAX_INPUTS = 1 << 32  # one 32-bit word chooses among them
 
 
-def _law(scheme: Scheme, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]) -> Law:
+def connections(
+    scheme: Scheme, mean: float, std: float, keep: int, shape: tuple[int, ...], units: tuple[bool, ...]
+) -> Law:
+    """Make the law of so many connections a unit, or say why the tensor cannot have them."""
     law = Sparse(mean, std, keep, shape, units)
     if not 0 <= keep <= law.inputs and 0 not in shape:
         raise ValueError(f"{scheme!r} connects {keep} inputs to a unit, and a unit of shape {shape} has {law.inputs}")
@@ -57,7 +61,7 @@ class sparse(Scheme):
         self._set(check_integer(k, "k", 0), check_not_negative(std, "std"))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
-        return _law(self, 0.0, self.std, self.k, shape, unit_axes(shape, layout))
+        return connections(self, 0.0, self.std, self.k, shape, unit_axes(shape, layout))
 
 
 class _FixedFraction(Scheme):
@@ -79,19 +83,24 @@ class _FixedFraction(Scheme):
         if len(shape) != 2:
             raise ValueError(f"{type(self).__name__} fills matrices, not shape {shape}")
         inputs = shape[1 - self.UNIT]
-        keep = inputs - math.ceil(self.sparsity * inputs)
-        return _law(self, self.mean, self.std, keep, shape, (self.UNIT == 0, self.UNIT == 1))
+        # Of the decimal number: in binary 0.55 * 100 is more than 55. And what is not all zeros has a connection.
+        keep = inputs - math.ceil(as_written(self.sparsity) * inputs)
+        if self.sparsity < 1:
+            keep = max(keep, min(inputs, 1))
+        return connections(self, self.mean, self.std, keep, shape, (self.UNIT == 0, self.UNIT == 1))
 
 
 class sparse_columns(_FixedFraction):
     """Fill a matrix so that ceil(sparsity * rows) elements of each column are 0, the others N(mean, std^2).
 
-    What torch.nn.init.sparse_ does. In torch's layout a column holds the weights out of one input: units may get any
-    number of inputs, none too; `sparse` fixes the inputs of each unit.
+    The product is that of the decimal number that sparsity prints as: 0.55 of 100 rows are 55. Below sparsity 1 each
+    column has one element at least that is not 0. torch.nn.init.sparse_ multiplies in binary and may leave none, so
+    that its count is at times another: `winit.presets.torch.sparse_` keeps it. In torch's layout a column holds the
+    weights out of one input: units may get any number of inputs, none too; `sparse` fixes the inputs of each unit.
 
     Parameters
     ----------
-    sparsity : float in [0, 1]. Share of zeros in each column, rounded up to whole elements.
+    sparsity : float in [0, 1]. Share of zeros in each column, rounded up to whole elements; 1 alone leaves none.
     mean, std : float, std >= 0; torch's are 0 and 0.01.
 
     Raises
@@ -104,6 +113,9 @@ class sparse_columns(_FixedFraction):
     >>> w = winit.draw(winit.sparse_columns(0.9), (50, 7), seed=0)
     >>> (w != 0).sum(axis=0).tolist()
     [5, 5, 5, 5, 5, 5, 5]
+    >>> w = winit.draw(winit.sparse_columns(0.9), (5, 7), seed=0)
+    >>> (w != 0).sum(axis=0).tolist()
+    [1, 1, 1, 1, 1, 1, 1]
 
     """
 
@@ -117,11 +129,12 @@ class sparse_columns(_FixedFraction):
 class sparse_rows(_FixedFraction):
     """Fill a matrix so that ceil(sparsity * columns) elements of each row are 0, the others N(mean, std^2).
 
-    What mlx.nn.init.sparse does: each row keeps a fixed share of its elements.
+    The product is that of the decimal number that sparsity prints as, and below sparsity 1 each row has one element at
+    least that is not 0. mlx.nn.init.sparse keeps a fixed share of each row too, counted in binary.
 
     Parameters
     ----------
-    sparsity : float in [0, 1]. Share of zeros in each row, rounded up to whole elements.
+    sparsity : float in [0, 1]. Share of zeros in each row, rounded up to whole elements; 1 alone leaves none.
     mean, std : float, std >= 0; mlx's are 0 and 1.
 
     Raises

@@ -9,7 +9,7 @@ import numpy as np
 
 from winit._core.checks import check_number, check_one_of, items_of, shown
 from winit._core.layouts import Layout, roles
-from winit._core.portable import cosines
+from winit._core.portable import cosines, cosines_at
 from winit.schemes.base import Entries, FormulaScheme
 
 __all__ = ["stft"]
@@ -104,21 +104,36 @@ class stft(FormulaScheme):
         count = 2 * (bands - 1)
         t, f = np.ogrid[box[along], box[out]]
         # -sin x = cos(x + a quarter turn), taken among 4 F angles so that a quarter is whole
-        values = cosines(4 * count)[(4 * (t * f % count) + (count if self.side == "imag" else 0)) % (4 * count)]
+        values = cosines_at((4 * (t * f % count) + (count if self.side == "imag" else 0)) % (4 * count), 4 * count)
         window = self._window(length)
         if window is not None:
-            scale = 1.0
-            try:
-                with np.errstate(over="ignore"):
-                    if self.scaling == "density":
-                        scale = math.sqrt(math.fsum(np.square(window)))
-                    elif self.scaling == "spectrum":
-                        scale = math.fsum(np.abs(window))
-            except OverflowError:  # fsum's word for a sum beyond float64
-                scale = math.inf
-            if scale == math.inf:
-                raise ValueError(f"the window of {length} numbers must have a sum within the range of float64")
-            if scale == 0:
-                raise ValueError(f"the window of {length} numbers is 0 everywhere, and cannot be scaled")
-            values = values * window[t] / scale
+            values = values * window[t] / self._scale(window)
         return Entries(None, np.expand_dims(values if along < out else values.T, in_))
+
+    def _scale(self, window: np.ndarray) -> float:
+        """What the window is divided by."""
+        scale = 1.0
+        try:
+            with np.errstate(over="ignore"):
+                if self.scaling == "density":
+                    scale = math.sqrt(math.fsum(np.square(window)))
+                elif self.scaling == "spectrum":
+                    scale = math.fsum(np.abs(window))
+        except OverflowError:  # fsum's word for a sum beyond float64
+            scale = math.inf
+        if scale == math.inf:
+            raise ValueError(f"the window of {len(window)} numbers must have a sum within the range of float64")
+        if scale == 0:
+            raise ValueError(f"the window of {len(window)} numbers is 0 everywhere, and cannot be scaled")
+        return scale
+
+    def reach(self, shape: tuple[int, ...], layout: Layout) -> float:
+        if 0 in shape:
+            return 0.0
+        _, (in_,), (out,), _ = roles(shape, layout)
+        (along,) = {0, 1, 2} - {out, in_}
+        window = self._window(shape[along])
+        if window is None:
+            return 1.0
+        felt = window[1:] if self.side == "imag" else window  # every sine of time 0 is 0
+        return float(np.abs(felt).max(initial=0.0)) / self._scale(window)

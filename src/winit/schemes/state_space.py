@@ -50,6 +50,10 @@ class mamba_a_log(FormulaScheme):
             raise ValueError("mamba_a_log needs an axis to count along, not a scalar")
         return Entries(None, log_array(np.arange(box[-1].start + 1, box[-1].stop + 1, dtype=np.float64)))
 
+    def whole_moments(self, shape: tuple[int, ...], layout: Layout) -> Moments:
+        """Those of one row: all are the same."""
+        return super().whole_moments(shape[-1:] if 0 not in shape else (0,), layout)
+
 
 class mamba_dt_bias(FormulaScheme):
     """Draw the bias whose softplus is a step size dt, log-uniform on [low, high]: b = dt + log(1 - e^-dt).
