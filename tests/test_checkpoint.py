@@ -155,17 +155,53 @@ def test_metadata(written):
     }
 
 
-@pytest.mark.parametrize("name", ["winit.seed", "winit.plan", "winit.stream", "format"])
-def test_tied_name_does_not_replace_metadata(tmp_path, name):
+TAKEN = ["format", "winit.seed", "winit.plan", "winit.stream", "winit.pretrained", "winit.", "winit.of tomorrow"]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_tie_that_metadata_has_no_place_for_is_refused_before_anything_is_written(tmp_path, name):
     plan = Plan({"a": Param((2,), scheme=winit.zeros()), name: Param(tied="a")})
-    try:
+    words = rf"^{re.escape(name)}: tied to 'a', .*tie 'a' to {re.escape(repr(name))} instead.*or give it another name$"
+    with pytest.raises(ValueError, match=words):
         plan.write(tmp_path / "m.safetensors", seed=5)
-    except ValueError as error:  # refusing the name is as good
-        assert name in str(error)
-        assert listing(tmp_path) == {}
-        return
-    _, metadata, _ = parse(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match=words):
+        writing.header(plan, 5, origin="1 copied")
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "formats", "Format", "winit", "__metadata__"])
+def test_every_other_tie_is_in_the_file_and_read_back(tmp_path, name):
+    """What the refusal proposes, the tie the other way round, and names that only look like those taken."""
+    given = {name: Param((2,), winit.normal())} if name in TAKEN else {"a": Param((2,), winit.normal())}
+    given["a" if name in TAKEN else name] = Param(tied=next(iter(given)))
+    plan = Plan(given)
+    path = tmp_path / "m.safetensors"
+    plan.write(path, seed=5)
+    _, metadata, _ = parse(path)
+    (tied,) = (each for each, param in plan.items() if param.tied is not None)
+    assert metadata[tied] == plan[tied].tied
     assert (metadata["format"], metadata["winit.seed"], metadata["winit.plan"]) == ("pt", "5", plan.digest)
+    assert verify(path, plan, seed=5).ok
+    alone = Plan({tied: Param((2,), winit.zeros())})
+    loaded = winit.pretrained(path, alone, seed=0).build()
+    assert (loaded[tied] == plan.build(seed=5)[tied]).all() and loaded[tied].any()
+
+
+def test_torch_loads_a_model_whose_tied_name_is_stored(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_model
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_parameter("format", torch.nn.Parameter(torch.zeros(3)))
+            self.a = self.format
+
+    plan = Plan({"format": Param((3,), winit.normal()), "a": Param(tied="format")})
+    plan.write(tmp_path / "m.safetensors", seed=5)
+    model = Model()
+    load_model(model, tmp_path / "m.safetensors")
+    assert (model.a.detach().numpy() == plan.build(seed=5)["a"]).all() and model.a is model.format
 
 
 def test_plan_without_tensors(tmp_path):

@@ -885,7 +885,7 @@ def test_plans_hold_presets():
         ("torch.keras.VarianceScaling()", "scheme 'torch.keras.VarianceScaling()' is not a call such as"),
         ("keras.VarianceScaling(scale=0)", "scheme 'keras.VarianceScaling(scale=0)': scale must be positive, not 0.0"),
         ("with_layout(he_normal, 'io')", "'he_normal' is not known; there are: no names"),
-        ("with_layout(he_norm(), 'io')", "an expression is made of numbers, strings, lists"),
+        ("with_layout(he_norm(), 'io')", "an expression is made of numbers, inf, strings, lists"),
         ("with_layout(he_normal(**{}), 'io')", "** is not allowed"),
         ("with_layout(he_normal(a=1, a=2), 'io')", "an argument is given twice|keyword argument repeated"),
         ("with_layout(he_normal(), Axes(0, 0, batch=0))", "batch axes [0] are also in_ or out axes"),

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "check_bool",
     "check_callable",
+    "check_cuts",
     "check_integer",
     "check_not_negative",
     "check_number",
@@ -56,6 +57,14 @@ def check_number(value: Any, what: str) -> float:
     """Return a finite number as a float."""
     if type(value) is float and math.isfinite(value):
         return value
+    number = _number(value, what)
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be finite, not {number!r}")
+    return number
+
+
+def _number(value: Any, what: str) -> float:
+    """Return a number as a float, infinite or nan though it may be."""
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if (
         isinstance(value, (bool, complex, str, bytes, type))
@@ -73,9 +82,22 @@ def check_number(value: Any, what: str) -> float:
         raise ValueError(f"{what} must be a number, not {shown(value)}") from None
     except Exception as error:  # a caller's own __float__ may raise anything
         raise TypeError(f"{what} must be a number, not {shown(value)}{_whose(value, '__float__', error)}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{what} must be finite, not {number!r}")
     return number
+
+
+def check_cuts(low: Any, high: Any, names: tuple[str, str] = ("low", "high")) -> tuple[float, float]:
+    """Return the cuts of a distribution as floats, the first less than the second; either may be infinite.
+
+    >>> check_cuts(0, math.inf)
+    (0.0, inf)
+    """
+    low, high = (_number(value, what) for value, what in zip((low, high), names, strict=True))
+    for number, what in zip((low, high), names, strict=True):
+        if math.isnan(number):
+            raise ValueError(f"{what} must be a number, not nan")
+    if not low < high:
+        raise ValueError(f"{names[0]} must be less than {names[1]}, not {low!r} and {high!r}")
+    return low, high
 
 
 def check_not_negative(value: Any, what: str) -> float:

@@ -145,5 +145,6 @@ def truncated_moments(low: float, high: float) -> tuple[float, float]:
             return float((a + b) / 2), float((b - a) / Decimal(12).sqrt())
         mass = _mass(a, b)
         shift = (_density(a) - _density(b)) / mass
-        variance = 1 + (a * _density(a) - b * _density(b)) / mass - shift * shift
+        edges = [cut * _density(cut) if cut.is_finite() else Decimal(0) for cut in (a, b)]
+        variance = 1 + (edges[0] - edges[1]) / mass - shift * shift
         return float(shift), float(max(variance, Decimal(0)).sqrt())

@@ -15,8 +15,13 @@ import numpy as np
 
 from winit import _kernels
 from winit._core.bounds import Bound, Destination, Nothing, Whole, bind_by_parts
+<<<<<<< HEAD
 from winit._core.checks import check_number, check_one_of
 from winit._core.dtypes import FLOATS, LARGEST, WORDS, arithmetic, as_words, below, nearest_value
+=======
+from winit._core.checks import check_cuts, check_one_of
+from winit._core.dtypes import FLOATS, HALVES, LARGEST, arithmetic, below, nearest_value
+>>>>>>> law
 from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
 from winit._core.shapes import locate, row_major_steps
@@ -290,11 +295,12 @@ class TruncatedNormal(_KernelLaw):
     def params(self, dtype: str) -> tuple[float, ...]:
         """The kernel's numbers: (mean, std, low, high, below, above, step, threshold, far)."""
         double = dtype == "float64"
-        low, high = arithmetic(dtype, self.low), arithmetic(dtype, self.high)
+        low, high = (cut if math.isinf(cut) else arithmetic(dtype, cut) for cut in (self.low, self.high))
         text = f"truncated_normal({self.mean!r}, {self.std!r}, {self.low!r}, {self.high!r})"
         if not low < high:
             raise ValueError(f"{text} is empty in {dtype}: its cuts round to {low!r} and {high!r}")
-        _check_range(text, max(abs(self.low), abs(self.high)), "float64" if double else "float32")
+        given = [abs(cut) for cut in (self.low, self.high) if not math.isinf(cut)]
+        _check_range(text, max(given, default=0.0), "float64" if double else "float32")
         # Φ of a cut further out is so near the smallest number of the type that the quantile would lose its digits.
         reach = 36 if double else 12
         if low > reach or high < -reach:
@@ -303,7 +309,7 @@ class TruncatedNormal(_KernelLaw):
         farthest = math.sqrt(max(low, -high, 0.0) ** 2 + (75 if double else 34.7))
         farthest = min(farthest, max(abs(low), abs(high)))
         _check_range(text, self.std * farthest, "float64" if double else "float32")
-        ends = max(abs(self.mean + self.std * low), abs(self.mean + self.std * high))
+        ends = max(abs(self._end(low)), abs(self._end(high)))
         _check_range(text, min(ends, abs(self.mean) + farthest * self.std), dtype)
         left, right, mass, threshold = truncated_masses(low, high, 53 if double else 24)
         count = 1 << (53 if double else 24)
@@ -312,13 +318,17 @@ class TruncatedNormal(_KernelLaw):
             right + 0.5 / count * mass if threshold < count else 0.5,
         )
         far = smallest < (3.4e-4 if double else 1.1e-3)
-        numbers = (self.mean, self.std, low, high, left, right, mass / count)
-        return (*(arithmetic(dtype, x) for x in numbers), float(threshold), float(far))
+        scale = arithmetic(dtype, self.mean), arithmetic(dtype, self.std)
+        masses = (arithmetic(dtype, x) for x in (left, right, mass / count))
+        return (*scale, low, high, *masses, float(threshold), float(far))
+
+    def _end(self, cut: float) -> float:
+        """Where a cut lies; that of no width lies at the mean, however far out it is cut."""
+        return self.mean + self.std * cut if self.std else self.mean
 
     def moments(self) -> Moments:
         shift, width = truncated_moments(self.low, self.high)
-        ends = self.mean + self.std * self.low, self.mean + self.std * self.high
-        return Moments(self.mean + self.std * shift, self.std * width, *ends)
+        return Moments(self.mean + self.std * shift, self.std * width, self._end(self.low), self._end(self.high))
 
 
 INDEPENDENT = (Constant, Uniform, Normal, TruncatedNormal)  # laws each of whose elements has a word of its own
@@ -331,8 +341,13 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
 
     Parameters
     ----------
+<<<<<<< HEAD
     low, high : float, low < high, in units of std.
     dtype : "float32" (for narrower types too) or "float64".
+=======
+    low, high : float, low < high, in units of std; infinite where that side is not cut.
+    dtype : "float32" (for the half types too) or "float64".
+>>>>>>> law
 
     Raises
     ------
@@ -345,7 +360,7 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
 
     """
     check_one_of(dtype, ("float32", "float64"), "dtype")
-    return TruncatedNormal(0.0, 1.0, check_number(low, "low"), check_number(high, "high")).params(dtype)[2:]
+    return TruncatedNormal(0.0, 1.0, *check_cuts(low, high)).params(dtype)[2:]
 
 
 class Sparse(_KernelLaw):

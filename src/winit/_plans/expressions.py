@@ -30,8 +30,8 @@ __all__ = [
 Names = Mapping[str, Any]
 
 _GRAMMAR = (
-    "an expression is made of numbers, strings, lists, names, + - * / // % **, comparisons, and, or, not, a if c else "
-    "b, x[i], and min(), max(), round(), ceil(), floor(), sqrt(), log(), len() and linspace()"
+    "an expression is made of numbers, inf, strings, lists, names, + - * / // % **, comparisons, and, or, not, "
+    "a if c else b, x[i], and min(), max(), round(), ceil(), floor(), sqrt(), log(), len() and linspace()"
 )
 _MOST_BITS = 4096  # of an integer: what ** could make of a few characters
 
@@ -77,8 +77,9 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "sqrt": math.sqrt,
     "log": math.log,
 }
+_INFINITE = {"inf": math.inf}  # what an infinite number prints as
 _CHOICES: dict[str, Callable[..., Any]] = {"min": min, "max": max}
-RESERVED = (*_FUNCTIONS, *_CHOICES, "len", "linspace")
+RESERVED = (*_FUNCTIONS, *_CHOICES, "len", "linspace", *_INFINITE)
 
 
 def shown_text(text: Any) -> str:
@@ -99,6 +100,8 @@ def _evaluate(node: ast.expr, names: Names) -> Any:
         case ast.Constant(bool() | int() | float() | str() | None as value):
             return value
         case ast.Name(name):
+            if name in _INFINITE:
+                return _INFINITE[name]
             if name not in names:
                 known = ", ".join(names) or "no names"
                 raise ValueError(f"{shown_text(name)!r} is not known{nearest(name, names)}; there are: {known}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
-from winit._core.checks import check_callable, check_threads
+from winit._core.checks import check_callable, check_threads, shown
 from winit._core.keys import STREAM_VERSION, stream_key
 from winit._files.appearing import destination
 from winit._files.safetensors_header import lay_out
 from winit._files.storing import Progress, store
+from winit._plans.param import shown_name
 from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.spans import spans_of
 
@@ -29,10 +31,12 @@ def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dic
 
     Raises
     ------
-    ValueError : a tensor called "__metadata__", a header longer than 100 MB.
+    ValueError : a tensor called "__metadata__", a tied one called as winit's own metadata is, a header longer than
+        100 MB.
 
     """
     metadata = {name: param.tied for name, param in plan.items() if param.tied is not None}
+    _check_ties(metadata)
     metadata |= {
         "format": "pt",
         "winit.stream": str(STREAM_VERSION),
@@ -41,6 +45,18 @@ def header(plan: Plan, seed: int, origin: str | None = None) -> tuple[bytes, dic
     metadata |= {"winit.plan": plan.digest} if origin is None else {"winit.pretrained": origin}
     tensors = sorted(plan.stored.items(), key=lambda item: -item[1].itemsize)
     return lay_out(((name, param.dtype, param.shape, param.nbytes) for name, param in tensors), metadata)
+
+
+def _check_ties(ties: Mapping[str, str]) -> None:
+    """Raise for a tied name that metadata of the file's own has, under which the tie would be lost."""
+    taken = sorted(name for name in ties if name == "format" or name.startswith("winit."))
+    if taken:
+        name, target = taken[0], ties[taken[0]]
+        raise ValueError(
+            f"{shown_name(name)}: tied to {shown(target)}, which a safetensors file says in its metadata, where "
+            f"'format' and names that begin with 'winit.' are the file's own; tie {shown(target)} to {shown(name)} "
+            "instead, which is then stored, or give it another name"
+        )
 
 
 def write(
@@ -71,9 +87,15 @@ def write(
     Raises
     ------
     FileExistsError : the file exists, and overwrite is False.
+<<<<<<< HEAD
     OSError : it cannot be written: a full disk, a missing directory, a file system without hard links (overwrite=True
         needs none). Its filename is the path as given.
     TypeError, ValueError : seed, threads, a plan that the format cannot hold.
+=======
+    OSError : it cannot be written: a full disk, a missing directory, another process that is writing it.
+    TypeError, ValueError : seed, threads, a plan that the format cannot hold, such as one with a tied tensor called
+        "format" or "winit.seed", whose tie has no place in the metadata; nothing is written then.
+>>>>>>> law
 
     """
     threads = check_threads(threads)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence as _Sequence
 
 from winit import schemes as _schemes
+from winit._core.checks import check_cuts as _check_cuts
 from winit._core.checks import check_integer as _check_integer
 from winit._core.checks import check_not_negative as _check_not_negative
-from winit._core.checks import check_number as _check_number
 from winit._core.layouts import Axes as _Axes
 from winit._core.layouts import Layout as _Layout
 from winit.schemes import Scheme as _Scheme
@@ -75,9 +75,7 @@ def truncated_normal(stddev: float = 1e-2, lower: float = -2.0, upper: float = 2
     >>> truncated_normal(0.5).moments()
     Moments(mean=0.0, std=0.4398128305171199, low=-1.0, high=1.0)
     """
-    lower, upper = _check_number(lower, "lower"), _check_number(upper, "upper")
-    if not lower < upper:
-        raise ValueError(f"lower must be less than upper, not {lower!r} and {upper!r}")
+    lower, upper = _check_cuts(lower, upper, ("lower", "upper"))
     return _schemes.truncated_normal(0.0, _check_not_negative(stddev, "stddev"), lower, upper)
 
 

@@ -7,10 +7,12 @@ Fans are those of a tensor (out, in, *spatial), as torch counts them: of a trans
 from __future__ import annotations
 
 from math import ceil as _ceil
-from typing import TYPE_CHECKING
 
+from winit._core.checks import check_cuts as _check_cuts
 from winit._core.checks import check_number as _check_number
 from winit._core.checks import shown as _shown
+from winit._core.laws import Law as _Law
+from winit._core.layouts import Layout as _Layout
 from winit.activations import gain as _gain
 from winit.schemes import (
     Scheme as _Scheme,
@@ -61,10 +63,6 @@ from winit.schemes import (
     zeros as _zeros,
 )
 from winit.schemes.sparsity import connections as _connections
-
-if TYPE_CHECKING:
-    from winit._core.laws import Law as _Law
-    from winit._core.layouts import Layout as _Layout
 
 __all__ = [
     "calculate_gain",
@@ -143,11 +141,9 @@ def trunc_normal_(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float
     truncated_normal(std=0.5, low=-4.0, high=4.0)
     """
     mean, std = _check_number(mean, "mean"), _check_number(std, "std")
-    a, b = _check_number(a, "a"), _check_number(b, "b")
     if std <= 0:
         raise ValueError(f"std must be positive, not {std!r}")
-    if not a < b:
-        raise ValueError(f"a must be less than b, not {a!r} and {b!r}")
+    a, b = _check_cuts(a, b, ("a", "b"))
     return _truncated_normal(mean, std, (a - mean) / std, (b - mean) / std)
 
 

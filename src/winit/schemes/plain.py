@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from winit._core.checks import check_integer, check_not_negative, check_number
+from winit._core.checks import check_cuts, check_integer, check_not_negative, check_number
 from winit._core.laws import Law, Normal, Padded, TruncatedNormal, Uniform
 from winit._core.layouts import Layout
 from winit._core.scheme import Scheme
@@ -89,17 +89,21 @@ class truncated_normal(Scheme):
     ----------
     mean : float.
     std : float, >= 0.
-    low, high : float, low < high. In units of std, before scaling: torch's a is mean + std low, not low.
+    low, high : float, low < high. In units of std, before scaling: torch's a is mean + std low, not low. -math.inf and
+        math.inf leave that side uncut; they print as -inf and inf, which plans in TOML read.
 
     Raises
     ------
-    TypeError : not numbers. ValueError : not finite, negative std, low >= high; when drawn, both cuts more than 12
-        (float64: 36) standard deviations out on one side, or values beyond the dtype's range.
+    TypeError : not numbers. ValueError : mean or std not finite, negative std, low >= high; when drawn, both cuts more
+        than 12 (float64: 36) standard deviations out on one side, or values beyond the dtype's range.
 
     Source: inversion, Devroye 1986, chapter II.2.
 
     >>> truncated_normal().moments().std
     0.8796256610342398
+    >>> half_normal = truncated_normal(low=0.0, high=math.inf)
+    >>> half_normal.moments()
+    Moments(mean=0.7978845608028654, std=0.602810274989087, low=0.0, high=inf)
 
     """
 
@@ -110,7 +114,7 @@ class truncated_normal(Scheme):
     high: float
 
     def __init__(self, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0) -> None:
-        self._set(check_number(mean, "mean"), check_not_negative(std, "std"), *_interval(low, high))
+        self._set(check_number(mean, "mean"), check_not_negative(std, "std"), *check_cuts(low, high))
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         return TruncatedNormal(self.mean, self.std, self.low, self.high)
