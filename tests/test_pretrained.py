@@ -322,8 +322,12 @@ def test_conversion_rounds_once_to_nearest_even(tmp_path, source, target):
     plan = plan_of(arrays, w=(arrays["w"].shape, target))
     path = save(tmp_path / "f", arrays)
     digits, lowest = {
-        **{"float64": (53, -1074), "float32": (24, -149), "float16": (11, -24), "bfloat16": (8, -133)},
-        **{"float8_e4m3fn": (4, -9), "float8_e5m2": (3, -16)},
+        "float64": (53, -1074),
+        "float32": (24, -149),
+        "float16": (11, -24),
+        "bfloat16": (8, -133),
+        "float8_e4m3fn": (4, -9),
+        "float8_e5m2": (3, -16),
     }[target]
     expected = np.array([nearest_even(float(x), digits, lowest) for x in arrays["w"]])
     got, report = built(path, plan, cast=True)

@@ -15,13 +15,8 @@ import numpy as np
 
 from winit import _kernels
 from winit._core.bounds import Bound, Destination, Nothing, Whole, bind_by_parts
-<<<<<<< HEAD
-from winit._core.checks import check_number, check_one_of
-from winit._core.dtypes import FLOATS, LARGEST, WORDS, arithmetic, as_words, below, nearest_value
-=======
 from winit._core.checks import check_cuts, check_one_of
-from winit._core.dtypes import FLOATS, HALVES, LARGEST, arithmetic, below, nearest_value
->>>>>>> law
+from winit._core.dtypes import FLOATS, LARGEST, WORDS, arithmetic, as_words, below, nearest_value
 from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
 from winit._core.shapes import locate, row_major_steps
@@ -341,13 +336,8 @@ def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[f
 
     Parameters
     ----------
-<<<<<<< HEAD
-    low, high : float, low < high, in units of std.
-    dtype : "float32" (for narrower types too) or "float64".
-=======
     low, high : float, low < high, in units of std; infinite where that side is not cut.
-    dtype : "float32" (for the half types too) or "float64".
->>>>>>> law
+    dtype : "float32" (for narrower types too) or "float64".
 
     Raises
     ------

@@ -87,15 +87,10 @@ def write(
     Raises
     ------
     FileExistsError : the file exists, and overwrite is False.
-<<<<<<< HEAD
     OSError : it cannot be written: a full disk, a missing directory, a file system without hard links (overwrite=True
         needs none). Its filename is the path as given.
-    TypeError, ValueError : seed, threads, a plan that the format cannot hold.
-=======
-    OSError : it cannot be written: a full disk, a missing directory, another process that is writing it.
     TypeError, ValueError : seed, threads, a plan that the format cannot hold, such as one with a tied tensor called
         "format" or "winit.seed", whose tie has no place in the metadata; nothing is written then.
->>>>>>> law
 
     """
     threads = check_threads(threads)
