@@ -228,6 +228,12 @@ def test_add_keeps_what_is_not_finite(build, dtype):
     assert np.isfinite(rest).all()
 
 
+def test_a_scale_of_minus_zero_keeps_minus_zeros(build):
+    out = np.full(3, -0.0, np.float32)
+    assert np.signbit(winit.add(out, winit.ones(), seed=0, scale=-0.0)).all()
+    assert not np.signbit(winit.add(out, winit.ones(), seed=0, scale=0.0)).any()
+
+
 def test_add_of_literals_and_to_half_types():
     for dtype in DTYPES:
         out = winit.draw(winit.constant(0.5), 3, seed=0, dtype=dtype)

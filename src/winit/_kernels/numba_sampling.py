@@ -357,7 +357,7 @@ class Fill:
         values = address_of(f"{name}_f{64 if dtype == 1 else 32}")
         self.before = (values, U32(key[0]), U32(key[1]), p, dtype, dest.itemsize, U64(start))
         address = dest.__array_interface__["data"][0]
-        self.after = (axes, address, scale is not None, float(scale or 0.0))
+        self.after = (axes, address, scale is not None, 0.0 if scale is None else float(scale))
 
     def run(self, lo: int, hi: int) -> None:
         """Fill positions lo..hi of the destination, in its row-major order."""

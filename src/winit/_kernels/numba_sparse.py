@@ -225,7 +225,7 @@ class Sparse(numpy_sparse.Sparse):
                 hi - lo,
                 address,
                 self.scale is not None,
-                float(self.scale or 0.0),
+                0.0 if self.scale is None else float(self.scale),
             )
 
     def rows(self, first: int, last: int, unit_step: int, input_step: int, inputs: np.ndarray, to: np.ndarray) -> None:
