@@ -4,13 +4,16 @@ import concurrent.futures
 import copy
 import ctypes
 import gc
+import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
+from scipy.stats import qmc
 
 import winit
 
@@ -230,6 +233,113 @@ def test_one_generator_and_many_threads():
     assert sorted(np.concatenate(parts)) == sorted(winit.draw(winit.uniform(), 200 * 501, **NAMED, dtype="float64"))
 
 
+# ---- sequences of seeds, and children
+
+
+@pytest.mark.parametrize("name", ["", "w"])
+@pytest.mark.parametrize("sequence", [(5,), (0,), (2**200,), ([1, 2, 3], (4, 5))], ids=str)
+def test_a_sequence_stands_for_a_seed(sequence, name):
+    made = np.random.SeedSequence(*sequence[:1], spawn_key=(sequence[1:] or ((),))[0])
+    bits = winit.BitGenerator(made, name)
+    low, high = (int(word) for word in made.generate_state(2, np.uint32))
+    assert bits.state["state"] == {"seed": low | high << 32, "name": name, "position": 0}
+    assert repr(bits) == f"winit.BitGenerator({low | high << 32}, {name!r})"
+    assert bits.seed_seq is made
+    same = winit.draw(winit.uniform(), 99, seed=low | high << 32, name=name, dtype="float64")
+    assert (np.random.Generator(bits).random(99) == same).all()
+
+
+def test_what_a_sequence_gives_is_frozen():
+    """docs/streams.md: a word of a sequence's state as the seed, a key's two words as the entropy of children."""
+    assert winit.BitGenerator(np.random.SeedSequence(5)).state["state"]["seed"] == 12631478326263854183
+    bits = winit.BitGenerator(0, "w")
+    assert bits.seed_seq.entropy == winit._core.keys.stream_key(0, "w") == (1016155470, 3311402690)
+    seeds = [child.state["state"]["seed"] for child in bits.spawn(3)]
+    assert seeds == [15765935122151207607, 8098024634791820224, 1833610632850949850]
+
+
+def test_children_are_streams_of_their_own():
+    bits = winit.BitGenerator(**NAMED)
+    first = bits.spawn(3)
+    more = bits.spawn(2)
+    grandchildren = [grandchild for child in first for grandchild in child.spawn(2)]
+    every = [bits, *first, *more, *grandchildren]
+    assert all(type(each) is winit.BitGenerator for each in every)
+    assert len({repr(each) for each in every}) == len(every)
+    assert len({int(each.random_raw()) for each in every}) == len(every)
+    again = winit.BitGenerator(**NAMED)
+    assert list(map(repr, again.spawn(5))) == list(map(repr, first + more))
+    assert again.state["state"]["position"] == 0 and bits.spawn(0) == []
+    generators = np.random.Generator(winit.BitGenerator(**NAMED)).spawn(2)
+    assert [repr(each.bit_generator) for each in generators] == list(map(repr, first[:2]))
+    # One word of each of 10,000 children: their mean in standard errors, chance 1e-9.
+    u = [child.random_raw() / 2**64 for child in winit.BitGenerator(**NAMED).spawn(10_000)]
+    assert abs(np.mean(u) - 0.5) < 6.2 / math.sqrt(12 * len(u))
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda bits: pickle.loads(pickle.dumps(bits))])
+def test_copies_spawn_the_next_children(again):
+    for bits in (winit.BitGenerator(**NAMED), winit.BitGenerator(np.random.SeedSequence(9), "w")):
+        bits.spawn(2)
+        bits.random_raw(5)
+        other = again(bits)
+        assert other.state == bits.state and other.seed_seq is not bits.seed_seq
+        assert other.seed_seq.n_children_spawned == 2
+        assert list(map(repr, other.spawn(2))) == list(map(repr, bits.spawn(2)))
+        assert other.random_raw(9).tolist() == bits.random_raw(9).tolist()
+
+
+def test_a_sequence_that_does_not_spawn():
+    class Fixed(np.random.bit_generator.ISeedSequence):
+        def generate_state(self, n_words, dtype=np.uint32):
+            return np.full(n_words, 3, dtype)
+
+    bits = winit.BitGenerator(Fixed(), "w")
+    assert int(bits.random_raw()) == int(winit.BitGenerator(3, "w").random_raw())
+    with pytest.raises(TypeError, match="does not implement spawning"):
+        bits.spawn(1)
+
+
+@pytest.mark.parametrize(
+    "engine", [qmc.Sobol, qmc.Halton, qmc.LatinHypercube, qmc.PoissonDisk], ids=lambda e: e.__name__
+)
+def test_scipys_quasi_monte_carlo(engine):
+    def points(name="search"):
+        return engine(2, rng=np.random.Generator(winit.BitGenerator(3, name)))
+
+    first = points()
+    drawn = first.random(8)
+    assert ((drawn >= 0) & (drawn < 1)).all() and drawn.shape == (8, 2)
+    assert (points().random(8) == drawn).all()
+    assert (points("another").random(8) != drawn).any()
+    assert (first.reset().random(8) == drawn).all()
+    if engine in (qmc.Sobol, qmc.Halton):  # whose points are a sequence
+        first.reset().random(4)
+        assert (first.random(4) == drawn[4:]).all()
+
+
+def test_the_seed_keyword_of_scipys_engines():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SciPy calls it rng by now
+        one, other = (qmc.Sobol(2, seed=np.random.Generator(winit.BitGenerator(3))).random(4) for _ in range(2))
+    assert (one == other).all()
+    normals = qmc.MultivariateNormalQMC([0, 0], rng=np.random.Generator(winit.BitGenerator(3))).random(4)
+    assert np.isfinite(normals).all()
+
+
+@pytest.mark.parametrize("init", ["sobol", "halton", "latinhypercube", "random"])
+def test_scipys_differential_evolution(init):
+    def found(name="search"):
+        rng = np.random.Generator(winit.BitGenerator(3, name))
+        bounds = [(0, 2)] * 2
+        return optimize.differential_evolution(optimize.rosen, bounds, rng=rng, init=init, maxiter=30, polish=False)
+
+    first, other = found(), found("another")
+    assert (found().x == first.x).all() and found().nfev == first.nfev
+    assert (other.x != first.x).any()
+    assert np.abs(first.x - 1).max() < 0.2
+
+
 # ---- errors
 
 
@@ -277,7 +387,8 @@ def test_steps_that_are_refused():
     bits = generator()
     with pytest.raises(TypeError, match="delta must be an integer, not float"):
         bits.advance(2.0)
-    for spawn in (bits.spawn, np.random.Generator(bits).spawn):
-        with pytest.raises(TypeError, match=r"a stream does not spawn: winit.BitGenerator\(7, name\) of any other"):
-            spawn(2)
+    for count, kind in ((2.0, TypeError), (True, TypeError), (None, TypeError), (-1, ValueError)):
+        with pytest.raises(kind, match="n_children must"):
+            bits.spawn(count)
+    assert bits.seed_seq.n_children_spawned == 0
     assert bits.state["state"]["position"] == 0

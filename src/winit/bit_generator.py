@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 from winit._core.checks import check_integer, shown, shown_integer
 from winit._core.keys import stream_key
@@ -33,12 +34,14 @@ class BitGenerator(np.random.BitGenerator):
 
     Parameters
     ----------
-    seed : int, 0 <= seed < 2^64.
+    seed : int, 0 <= seed < 2^64; or a numpy.random.SeedSequence, as NumPy and SciPy make for the children of a
+        generator, which stands for the seed sequence.generate_state(1, numpy.uint64)[0].
     name : str. Streams of different names are independent: what NumPy spawns children for.
 
     Attributes
     ----------
     state : dict with "bit_generator", and "state": seed, name and position, the number of the next word. May be set.
+    seed_seq : the numpy.random.SeedSequence given, or one of the two words of the stream's key. Children come from it.
     lock, capsule, ctypes, cffi, random_raw : as of every NumPy bit generator. A capsule serves compiled code.
 
     Raises
@@ -54,12 +57,23 @@ class BitGenerator(np.random.BitGenerator):
     True
     >>> round(float(rng.gamma(2.0, size=10_000).mean()), 1)
     2.0
+    >>> sequence = np.random.SeedSequence(5)
+    >>> winit.BitGenerator(sequence)
+    winit.BitGenerator(12631478326263854183, '')
 
     """
 
-    def __init__(self, seed: int, name: str = "") -> None:
+    def __init__(self, seed: int | ISeedSequence, name: str = "") -> None:
+        if isinstance(seed, ISeedSequence):
+            self._begin(seed, int(seed.generate_state(1, np.uint64)[0]), name)
+        else:
+            self._begin(None, seed, name)
+
+    def _begin(self, sequence: ISeedSequence | None, seed: int, name: str) -> None:
+        """Start the stream of a seed and name, whose children spawn from a sequence, or from the stream's own."""
         key = stream_key(seed, name)
-        super().__init__(np.random.SeedSequence(key))
+        made: Any = np.random.SeedSequence(key) if sequence is None else sequence
+        super().__init__(made)
         self._key, self._seed, self._name = key, int(seed), name
         if not hasattr(self, "_words"):  # else it is called again: generators have the address of what is there
             self._words = Words(instruction_sets()[-1], key)
@@ -112,20 +126,50 @@ class BitGenerator(np.random.BitGenerator):
             self._words.move(self._key, (self._words.position + 2 * delta) % (1 << 64))
         return self
 
-    def spawn(self, n_children: int) -> NoReturn:
-        """Refuse: a stream of another name is what spawning would give."""
-        raise TypeError(
-            f"a stream does not spawn: winit.BitGenerator({self._seed}, name) of any other name is independent of it"
-        )
+    def spawn(self, n_children: int) -> list[BitGenerator]:
+        """Make the bit generators of new, independent streams, as NumPy's Generator.spawn and SciPy ask for them.
+
+        They are those of self.seed_seq.spawn(n_children), and each call gives others. Where the caller can say what a
+        stream is for, another name says more than a child: winit.BitGenerator(seed, name).
+
+        Parameters
+        ----------
+        n_children : int, 0 <= n_children.
+
+        Returns
+        -------
+        list of BitGenerator.
+
+        Raises
+        ------
+        TypeError, ValueError : the wrong kind, the wrong value; a sequence that does not spawn.
+
+        >>> import numpy as np, winit
+        >>> first, second = np.random.Generator(winit.BitGenerator(0, "w")).spawn(2)
+        >>> key = winit.BitGenerator(0, "w").seed_seq.entropy
+        >>> again = winit.BitGenerator(np.random.SeedSequence(key, spawn_key=(1,)))
+        >>> bool(second.random() == np.random.Generator(again).random() != first.random())
+        True
+
+        """
+        children: list[BitGenerator] = super().spawn(check_integer(n_children, "n_children", 0))
+        return children
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._seed, self._name), self.state
+        return _again, (type(self), self.seed_seq, self._seed, self._name), self.state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
 
     def __repr__(self) -> str:
         return f"winit.BitGenerator({self._seed}, {self._name!r})"
+
+
+def _again(cls: type[BitGenerator], sequence: ISeedSequence, seed: int, name: str) -> BitGenerator:
+    """Make a bit generator again from what it was made of, children that it has spawned included."""
+    made = cls.__new__(cls)
+    made._begin(sequence, seed, name)
+    return made
 
 
 def __dir__() -> list[str]:
