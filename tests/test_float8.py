@@ -1,7 +1,7 @@
 """float8_e4m3fn and float8_e5m2: the float32 value rounded once, to ml_dtypes' bits, on every engine and in every door.
 
-The oracle is ml_dtypes' own conversion, over every value of the types, every point half-way between two, what is next to
-these in float32, what is subnormal in float32, beyond the range, infinite or no number.
+The oracle is ml_dtypes' own conversion, over every value of the types, every point half-way between two, what is next
+to these in float32, what is subnormal in float32, beyond the range, infinite or no number.
 """
 
 import subprocess
@@ -159,9 +159,10 @@ def test_rounding_of_one_number_is_that_of_arrays(dtype):
 def test_constants(build, dtype):
     """The kernels' own form for finite values, at everything that there is in the range."""
     for x in in_range(patterns(dtype), dtype):
-        assert winit.draw(winit.constant(float(x)), 2, seed=0, dtype=dtype).view(np.uint8).tolist() == [
-            cast(np.float32([x]), dtype)[0]
-        ] * 2
+        assert (
+            winit.draw(winit.constant(float(x)), 2, seed=0, dtype=dtype).view(np.uint8).tolist()
+            == [cast(np.float32([x]), dtype)[0]] * 2
+        )
 
 
 @each_kind

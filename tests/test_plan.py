@@ -436,7 +436,11 @@ def test_with_dtype(dtype):
 @pytest.mark.parametrize(
     ("dtype", "error", "match"),
     [
-        ("int8", ValueError, r"^dtype must be one of float32, float64, float16, bfloat16, float8_e4m3fn, float8_e5m2, not 'int8'$"),
+        (
+            "int8",
+            ValueError,
+            r"^dtype must be one of float32, float64, float16, bfloat16, float8_e4m3fn, float8_e5m2, not 'int8'$",
+        ),
         ("complex64", ValueError, r"^dtype must be one of float32, .*, not 'complex64'$"),
         ("float99", TypeError, r"^dtype must be .*, not 'float99' \(did you mean"),
     ],
