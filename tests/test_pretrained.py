@@ -285,6 +285,9 @@ def test_names_that_a_file_ties_may_be_apart_in_the_plan(tmp_path):
 # ---- dtypes
 
 FLOATS = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+# digits of the significand, exponent of the smallest number
+FORMATS = {"float64": (53, -1074), "float32": (24, -149), "float16": (11, -24), "bfloat16": (8, -133)}
+FORMATS |= {"float8_e4m3fn": (4, -9), "float8_e5m2": (3, -16)}
 
 
 def edges(dtype):
@@ -321,14 +324,7 @@ def test_conversion_rounds_once_to_nearest_even(tmp_path, source, target):
         arrays["w"] = arrays["w"][~np.isinf(arrays["w"].astype(np.float64))]
     plan = plan_of(arrays, w=(arrays["w"].shape, target))
     path = save(tmp_path / "f", arrays)
-    digits, lowest = {
-        "float64": (53, -1074),
-        "float32": (24, -149),
-        "float16": (11, -24),
-        "bfloat16": (8, -133),
-        "float8_e4m3fn": (4, -9),
-        "float8_e5m2": (3, -16),
-    }[target]
+    digits, lowest = FORMATS[target]
     expected = np.array([nearest_even(float(x), digits, lowest) for x in arrays["w"]])
     got, report = built(path, plan, cast=True)
     found = got["w"].astype(np.float64)

@@ -597,6 +597,8 @@ DOORS = {
     "fill_truncated_normal": {"out": _row, "lo": 0},
     "fill_normal_f16": {"out": lambda: np.zeros(3, np.uint16), "lo": 0},
     "fill_normal_bf16": {"out": lambda: np.zeros(3, np.uint16), "lo": 0},
+    "fill_normal_f8e4m3": {"out": lambda: np.zeros(3, np.uint8), "lo": 0},
+    "fill_normal_f8e5m2": {"out": lambda: np.zeros(3, np.uint8), "lo": 0},
     "fill_with": {"out": _row, "lo": 0},
 }
 

@@ -44,7 +44,7 @@ def draw_sparse(
     ----------
     scheme : winit.sparse(k), sparse_columns or sparse_rows.
     shape, seed, name, layout : as in winit.draw.
-    dtype : "float32" or "float64"; scipy.sparse has no half types.
+    dtype : "float32" or "float64"; scipy.sparse has no narrower types.
     format : "csr" or "csc".
     threads : int or None, the processors this process may use.
 

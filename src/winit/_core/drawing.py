@@ -145,8 +145,8 @@ def add(
 ) -> _Out:
     """Add scale times what `draw` would return to an array in place, in one pass that stores no noise.
 
-    out = round(wide(out) + scale v), wide being float32 for float32 and what is narrower, and float64 for itself, v the
-    law's value in it; the product is rounded, then the sum, then the result to out's type.
+    out = round(wide(out) + scale v), wide being float64 for float64 and float32 otherwise, v the law's value in it; the
+    product is rounded, then the sum, then the result to out's type.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def _as_dtype(out: np.ndarray, name: str, dtype: Any) -> tuple[np.ndarray, str]:
             f"out holds {name}, and dtype is {wanted!r}: only words of 16 bits can be given another, 'float16' or "
             "'bfloat16', and words of 8 bits, 'float8_e4m3fn' or 'float8_e5m2'"
         )
-    return out.view(np.float16 if wanted == "float16" else word), wanted
+    return out.view(np.dtype(np.float16) if wanted == "float16" else word), wanted
 
 
 def array_of(out: Any) -> tuple[np.ndarray, str]:

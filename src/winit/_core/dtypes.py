@@ -34,7 +34,7 @@ __all__ = [
 
 FLOATS = _kernels.DTYPES  # what kernels draw
 # The narrow types, which are computed in float32 and rounded once, and the words that kernels write them as.
-WORDS: dict[str, np.dtype[Any]] = {
+WORDS: dict[str, np.dtype] = {
     "float16": np.dtype(np.uint16),
     "bfloat16": np.dtype(np.uint16),
     "float8_e4m3fn": np.dtype(np.uint8),

@@ -37,7 +37,7 @@ def widen_f16(h: np.ndarray) -> np.ndarray:
 
 
 def _nearest(mag: np.ndarray, fraction: int, bias: int) -> np.ndarray:
-    """Round magnitudes below infinity to a type with such a fraction and bias; carries run into the exponent."""
+    """Round magnitudes of numbers to a type with so many bits of fraction and this bias; carries run into exponents."""
     drop = U32(23 - fraction)
     normal = (mag + (U32(1) << (drop - U32(1))) - U32(1) + (mag >> drop & U32(1))) >> drop
     unit = F32(2.0 ** (24 - bias - fraction))  # one unit in its last place is the spacing of the type's subnormals

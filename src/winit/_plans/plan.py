@@ -242,7 +242,7 @@ class Plan(Mapping[str, Param]):
 
         Raises
         ------
-        ValueError : not float32, float64, float16 or bfloat16.
+        ValueError : not a floating-point dtype that winit draws.
 
         """
         name = float_name(dtype)
@@ -379,7 +379,7 @@ class Plan(Mapping[str, Param]):
         Raises
         ------
         TypeError, ValueError : seed, names, threads. MemoryError : the arrays cannot be allocated. ImportError :
-            bfloat16 without ml_dtypes.
+            bfloat16 or a float8 without ml_dtypes.
 
         """
         stream_key(seed)

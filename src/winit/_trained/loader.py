@@ -87,8 +87,8 @@ class Pretrained:
         OSError : a file cannot be read.
         ValueError : a file has changed since it was looked at, or is broken inside; values that the plan's dtype cannot
             hold; rows without a finite mean.
-        TypeError, ValueError : threads. MemoryError : the arrays cannot be allocated. ImportError : bfloat16 without
-            ml_dtypes.
+        TypeError, ValueError : threads. MemoryError : the arrays cannot be allocated. ImportError : bfloat16 or a
+            float8 without ml_dtypes.
 
         """
         threads = check_threads(threads)
@@ -196,7 +196,8 @@ def pretrained(
     ----------
     path : a safetensors or npz file; the index (.json) of a sharded checkpoint, which decides which shard a tensor is
         in; a folder with such an index or with one safetensors file; or several of these, whose tensors are taken
-        together. npz has no bfloat16: NumPy writes it as two-byte voids, which are taken for it.
+        together. npz has no bfloat16: NumPy writes it as two-byte voids, which are taken for it. Nor has
+        it float8: what NumPy writes of those does not say which it is, and is refused.
     plan : Plan.
     seed : int, 0 <= seed < 2^64. For what is drawn; its bits are those of plan.build.
     names : mapping or pairs from names in the plan to names in the files: ("h.*", "transformer.h.*"). None in the place

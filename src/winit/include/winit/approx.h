@@ -381,12 +381,12 @@ static inline float winit_widen_f16(uint16_t h)
 
 /* ---- float8 types, as 8-bit words ------------------------------------------------------------------------------- */
 
-/* A sum with a power of two whose unit in the last place is the spacing of the type around |x| rounds, and leaves how many
- * spacings |x| is in the sum's low bits; the spacing below the smallest normal number is that above it. What the words of
- * sum and power have in common is shifted out, and the last operation is a shift for the compiler's sake: otherwise GCC
- * narrows each term to bytes before it adds them, three times as slow. NaN keeps its sign alone. */
+/* A sum with a power of two whose unit in the last place is the spacing of the type around |x| rounds, and leaves in
+ * its low bits how many spacings |x| is; the spacing below the smallest normal number is that above it. What the words
+ * of sum and power have in common is shifted out. The last operation is a shift for the compiler's sake: otherwise GCC
+ * narrows each term to bytes before it adds them, which takes half as long again. NaN keeps its sign alone. */
 
-/* float8_e4m3fn: 4 bits of exponent, 3 of fraction, no infinity, NaN 0x7F; what does not round to 448 or less is NaN. */
+/* float8_e4m3fn: 4 bits of exponent, 3 of fraction, no infinity, NaN 0x7F: what does not round to 448 or less is NaN */
 static inline uint8_t winit_round_finite_f8e4m3(float x)
 {
     const uint32_t u = winit_bits_f32(x), mag = u & 0x7FFFFFFFu;
