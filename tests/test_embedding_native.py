@@ -5,6 +5,7 @@ import ctypes
 import doctest
 import hashlib
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -116,15 +117,15 @@ def test_keys():
 
 
 def test_cuts():
-    for ends in ((-2.0, 2.0), (-1.0, 3.5), (4.0, 9.0)):
+    for ends in ((-2.0, 2.0), (-1.0, 3.5), (4.0, 9.0), (0.0, math.inf), (-math.inf, -2.5)):
         for dtype in ("float32", "float64"):
             assert winit.stream.cut(*ends, dtype) == cut(*ends, dtype)
             assert len(cut(*ends, dtype)) == 7 and cut(*ends, dtype)[:2] == ends
     with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', not 'float16'"):
         winit.stream.cut(dtype="float16")
-    with pytest.raises(ValueError, match="is empty"):
+    with pytest.raises(ValueError, match="low must be less than high, not 2.0 and -2.0"):
         winit.stream.cut(2, -2)
-    with pytest.raises(ValueError, match="low must be finite"):
+    with pytest.raises(ValueError, match="low must be a number, not nan"):
         winit.stream.cut(float("nan"), 2)
 
 
@@ -136,7 +137,7 @@ STEPS = {
     "float64": [(-3 * 2.0**-1074, 0.0), (-1 - 3 * 2**-52, -1.0), (1 - 3 * 2**-53, 1.0)],
 }
 NORMALS = [(0.0, 1.0), (0.5, 0.02), (-7.0, 1e-3), (0.0, 1e-41), (1.0, 0.0)]
-CUTS = [(-2.0, 2.0), (-1.0, 3.5), (2.5, 11.0), (-11.5, -4.0), (0.1, 0.1001)]
+CUTS = [(-2.0, 2.0), (-1.0, 3.5), (2.5, 11.0), (-11.5, -4.0), (0.1, 0.1001), (0.5, math.inf), (-math.inf, -3.0)]
 PLACES = st.one_of(
     st.integers(0, 5000),
     st.integers(2**32 - 300, 2**32 + 300),
