@@ -116,7 +116,7 @@ def caches():
             except ImportError:
                 continue
     kind = type(functools.lru_cache(len))
-    return [each for each in gc.get_objects() if isinstance(each, kind) and each.__module__.startswith("winit.")]
+    return [each for each in gc.get_objects() if type(each) is kind and each.__module__.startswith("winit.")]
 
 
 CACHES = caches()
