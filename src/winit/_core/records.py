@@ -42,7 +42,8 @@ class Record:
 
         identity: what equality and hash go by, where that cannot be the values themselves.
         """
-        values = tuple(map(_plain, values))
+        if not _EXACT.issuperset(map(type, values)):
+            values = tuple(map(_plain, values))
         for field, value in zip(self._fields, values, strict=True):
             object.__setattr__(self, field, value)
         identity = (type(self), *(map(_distinct, values) if identity is None else identity))

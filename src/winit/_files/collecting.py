@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from winit._core.checks import check_path, items_of, shown
 from winit._files.entries import Entry, File, PathLike, file_stamp, opened
+from winit._files.locating import files_of
 from winit._files.npz import read_npz
 from winit._files.safetensors_header import DTYPES, read_header
-from winit._files.shard_index import files_of
 
 __all__ = ["Collected", "collect"]
 
