@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -299,17 +300,17 @@ def test_killed_writers_leave_all_or_nothing(tmp_path, writers, overwrite):
         [sys.executable, "-c", KILLS, TOP / "tools", tmp_path, str(writers), str(overwrite)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    found = eval(done.stdout)
+    found = json.loads(done.stdout)
     assert found["wrong"] == [] and found["in_time"] > 0, found
     assert set(found["states"]) <= {"whole", "old" if overwrite else "none"}
 
 
 KILLS = """
-import sys, pathlib, dataclasses
+import dataclasses, json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import kill_writers
 found = kill_writers.campaign(pathlib.Path(sys.argv[2]), 24, int(sys.argv[3]), sys.argv[4] == "True", 7)
-print(dataclasses.asdict(found))
+print(json.dumps(dataclasses.asdict(found)))
 """
 
 

@@ -639,6 +639,30 @@ def test_verify_wrong_dtype_or_shape(tmp_path, param, what):
     assert (found.differ, found.missing, found.unexpected) == ((), (), ())
 
 
+def test_verify_of_shards_by_their_index_or_folder(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    plan = Plan({name: Param((40, 30), winit.normal(), "float32") for name in "abc"})
+    built = plan.build(seed=3)
+    save_file({"a": built["a"]}, tmp_path / "1.safetensors")
+    save_file({"b": built["b"], "c": built["c"]}, tmp_path / "2.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    places = {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors"}
+    index.write_text(json.dumps({"weight_map": places}))
+    for path in (index, tmp_path):
+        found = verify(path, plan, seed=3)
+        assert (found.ok, found.tensors, found.bytes) == (True, 3, plan.nbytes)
+    assert verify(index, plan, seed=4).differ == ("a", "b", "c")
+    arrays = load_file(tmp_path / "2.safetensors")
+    arrays["c"][7, 7] = np.nextafter(arrays["c"][7, 7], np.float32(np.inf))
+    save_file({**arrays, "a": built["a"]}, tmp_path / "2.safetensors")
+    found = verify(index, plan, seed=3)
+    assert (found.ok, found.differ, found.unexpected) == (False, ("c",), ("a (2.safetensors)",))
+    (tmp_path / "1.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1\.safetensors"):
+        verify(index, plan, seed=3)
+
+
 def test_verify_reads_files_of_the_safetensors_library(tmp_path):
     from safetensors.numpy import save_file
 

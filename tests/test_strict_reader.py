@@ -317,5 +317,18 @@ def test_zip_of_something_else(tmp_path):
 
 
 def test_no_kind_is_a_safetensors_file():
-    for header in (b"{}", json.dumps({"a": 1}).encode()):
-        assert kind_of(file_of(header)) is None
+    for length in {*range(2, 3000), *range(2, 1 << 17, 251), 0x8B1F, 0x5A42}:
+        assert kind_of(file_of(b"{}".ljust(length), 0)) is None, length
+
+
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580, 0x8B1F])  # as pickles and gzip archives begin
+def test_a_broken_file_is_not_taken_for_another_kind(tmp_path, length):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(file_of(b"{}".ljust(length), 3))
+    with pytest.raises(ValueError, match="is not a safetensors file: 3 bytes at its end belong to no tensor"):
+        winit.checkpoint.verify(path, Plan({}), seed=0)
+
+
+def test_many_keys_of_which_the_last_is_twice(winit_takes):
+    keys = [f'"{i}":0' for i in range(500_000)]
+    assert not winit_takes(file_of(("{" + ",".join([*keys, keys[-1]]) + "}").encode()))

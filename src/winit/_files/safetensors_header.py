@@ -43,8 +43,6 @@ CODES = {
 DTYPES = {code: name for name, code in CODES.items()}
 # The bits of an element of each dtype of the format, safetensors 0.8: also of those that no plan has.
 BITS = {code: 8 * itemsize(name) for name, code in CODES.items()} | {
-    "F8_E4M3": 8,
-    "F8_E5M2": 8,
     "F8_E8M0": 8,
     "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8,
@@ -186,10 +184,11 @@ def _parsed(text: bytes) -> dict[str, Any]:
     """Read JSON as strictly as its definition and the library do: ValueError for all else."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise _ForbiddenError(f"has {next(shown(key) for key in keys if keys.count(key) > 1)} twice")
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise _ForbiddenError(f"has {shown(key)} twice")
+            found[key] = value
         return found
 
     def integer(digits: str) -> int:
