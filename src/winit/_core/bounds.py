@@ -7,7 +7,7 @@ kernel of the engine in use, whose Fill is a Bound; the classes here are those t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -86,9 +86,10 @@ def store(to: Destination, out: np.ndarray, where: Any, values: Any) -> None:
         out[where] = values
 
 
-def _silent() -> np.errstate:
+def _silent(to: Destination) -> AbstractContextManager[None]:
     """Overflow to infinity is what rounding and adding are defined to do: nothing to warn of."""
-    return np.errstate(all="ignore")
+    plain = to.scale is None and to.dtype in ("float32", "float64")  # values are stored as they are
+    return nullcontext() if plain else np.errstate(all="ignore")
 
 
 class Nothing:
@@ -126,8 +127,7 @@ class Computed:
         self.to, self.write, self.size = to, write, to.out.size
 
     def run(self, lo: int, hi: int) -> None:
-        quiet = nullcontext() if self.to.scale is None and self.to.dtype in ("float32", "float64") else _silent()
-        with _kernels.default_float_mode(), quiet:
+        with _kernels.default_float_mode(), _silent(self.to):
             for out, box in self._parts(lo, hi):
                 self.write(out, box)
 
@@ -163,7 +163,7 @@ class Whole:
         box = self.to.box
         if values.shape == self.to.shape and box is not None:
             values = values.reshape(-1)[box.start : box.stop] if isinstance(box, range) else values[box]
-        with _kernels.default_float_mode(), _silent():
+        with _kernels.default_float_mode(), _silent(self.to):
             store(self.to, self.to.out, ..., values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 __all__ = [
@@ -65,6 +65,8 @@ def check_number(value: Any, what: str) -> float:
 
 def _number(value: Any, what: str) -> float:
     """Return a number as a float, infinite or nan though it may be."""
+    if type(value) is float:
+        return value
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if (
         isinstance(value, (bool, complex, str, bytes, type))
@@ -185,9 +187,10 @@ def check_callable(value: Any, what: str) -> None:
         raise TypeError(f"{what} must be a function or None, not {shown(value)}")
 
 
-def check_one_of(value: Any, known: Iterable[str], what: str) -> str:
+def check_one_of(value: Any, known: Collection[str], what: str) -> str:
     """Return one of the words that are known."""
-    known = tuple(known)
+    if type(value) is str and value in known:
+        return value
     text = check_text(value, what)
     if text not in known:
         *first, last = map(repr, known)

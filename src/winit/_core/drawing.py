@@ -185,7 +185,8 @@ def _write(
     threads: int | None,
     scale: float | None,
 ) -> None:
-    check_scheme(scheme)
+    if not isinstance(scheme, Scheme):
+        check_scheme(scheme)
     key = stream_key(seed, name)
     if threads is not None:
         threads = check_threads(threads)
@@ -194,7 +195,10 @@ def _write(
     tensor = None if shape is None else check_shape(shape)
     if tensor is None and box is not None:
         raise ValueError("a box needs shape=, the global shape that it is a box of")
-    out, kind = array_of(out)
+    if type(out) is np.ndarray:
+        kind = name_of_array(out.dtype)
+    else:
+        out, kind = array_of(out)
     if tensor is None:
         tensor = out.shape
     checked = None if box is None else check_box(tensor, box)
@@ -305,8 +309,6 @@ def _as_dtype(out: np.ndarray, name: str, dtype: Any) -> tuple[np.ndarray, str]:
 
 def array_of(out: Any) -> tuple[np.ndarray, str]:
     """Give an array over a caller's destination, whatever object it is, and the canonical name of its dtype."""
-    if type(out) is np.ndarray:
-        return out, name_of_array(out.dtype)
     if isinstance(out, np.ndarray):
         out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
         return out, name_of_array(out.dtype)
@@ -320,7 +322,8 @@ def check_destination(out: np.ndarray, box_shape: Shape) -> None:
     """Check a caller's destination."""
     if out.shape != box_shape:
         raise ValueError(f"out has shape {out.shape}, expected {box_shape}")
-    if not out.flags.writeable:
+    flags = out.flags
+    if not flags.writeable:
         raise ValueError("out must be writeable, and is read-only")
-    if not out.flags.c_contiguous and overlaps_itself(out):
+    if not flags.c_contiguous and overlaps_itself(out):
         raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from struct import Struct
 
 from winit._core.checks import check_integer, shown, shown_integer
 
 __all__ = ["STREAM_VERSION", "stream_key"]
 
 STREAM_VERSION = 1  # of the bits that docs/streams.md defines
+_two_words = Struct("<II").unpack
 
 
 def stream_key(seed: int, name: str = "") -> tuple[int, int]:
@@ -43,5 +45,5 @@ def stream_key(seed: int, name: str = "") -> tuple[int, int]:
         data = seed.to_bytes(8, "little") + name.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"name {shown(name)} cannot be encoded in UTF-8: {error.reason}") from None
-    digest = int.from_bytes(blake2b(data, digest_size=8, person=b"winit-stream-1").digest(), "little")
-    return digest & 0xFFFFFFFF, digest >> 32
+    low, high = _two_words(blake2b(data, digest_size=8, person=b"winit-stream-1").digest())
+    return low, high

@@ -123,7 +123,10 @@ class _KernelLaw(Record):
             _, start, steps = locate(to.shape, to.box)
             start += to.offset
         _, engine, isa = _kernels.in_use()
-        words, numbers = as_words(out, dtype), self.numbers_for(to)
+        words = as_words(out, dtype) if dtype in WORDS else out
+        numbers = self._numbers.get(dtype) if to.scale is None else None
+        if numbers is None:
+            numbers = self.numbers_for(to)
         bound: Bound = engine.Fill(isa, self.kernel, _CODES[dtype], to.key, numbers, words, start, steps, to.scale)
         return bound
 
@@ -157,7 +160,7 @@ class Constant(_KernelLaw):
 
     def bind(self, to: Destination) -> Bound:
         if to.dtype in FLOATS:
-            return super().bind(to)
+            return _KernelLaw.bind(self, to)
         value = _cast(np.asarray(self.value), to.dtype, self._text())
         return Whole(to, lambda threads: value)
 

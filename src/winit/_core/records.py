@@ -12,6 +12,9 @@ from typing import Any, ClassVar, NoReturn
 __all__ = ["Factory", "Record"]
 
 
+_set_field = object.__setattr__  # past Record's own, which freezes
+
+
 class Factory:
     """The signature of a class as a factory: that of its __init__, whatever its __new__ looks at."""
 
@@ -45,10 +48,9 @@ class Record:
         if not _EXACT.issuperset(map(type, values)):
             values = tuple(map(_plain, values))
         for field, value in zip(self._fields, values, strict=True):
-            object.__setattr__(self, field, value)
-        identity = (type(self), *(map(_distinct, values) if identity is None else identity))
-        object.__setattr__(self, "_identity", identity)
-        object.__setattr__(self, "_hash", hash(identity))
+            _set_field(self, field, value)
+        if identity is not None:
+            _set_field(self, "_identity", (type(self), *identity))
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field) for field in self._fields)
@@ -62,10 +64,22 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Record):
             return NotImplemented
-        return self is other or self._identity == other._identity
+        return self is other or self._told_by() == other._told_by()
 
     def __hash__(self) -> int:
-        return self._hash
+        try:
+            return self._hash
+        except AttributeError:  # most records are never looked up
+            _set_field(self, "_hash", hash(self._told_by()))
+            return self._hash
+
+    def _told_by(self) -> tuple[Any, ...]:
+        """What equality and hash go by, worked out when it is first asked for."""
+        try:
+            return self._identity
+        except AttributeError:
+            _set_field(self, "_identity", (type(self), *map(_distinct, self._values())))
+            return self._identity
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _build, (type(self), self._values())

@@ -54,6 +54,7 @@ class Scheme(Record):
 
     __slots__ = ()
     _of_values: ClassVar[bool] = False  # whether a tuple or a list may be its first argument
+    _small: bool = True  # whether a cache may hold the scheme: not one of arrays
 
     if not TYPE_CHECKING:  # which has the factory's parameters from __init__
         __signature__ = Factory()
@@ -64,11 +65,6 @@ class Scheme(Record):
             if given and type(given[0]) in (tuple, list) and _is_shape(cls, given[0]):
                 raise _not_drawn(cls, given, named)
             return object.__new__(cls)
-
-    @property
-    def _small(self) -> bool:
-        """Whether a cache may hold the scheme: not one of arrays."""
-        return True
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         """Resolve to the law of a tensor of this global shape and layout."""

@@ -387,12 +387,13 @@ class Plan(Mapping[str, Param]):
         chosen = list(self) if names is None else matching(check_patterns(names, "names"), self, "the pattern")
         arrays: dict[str, np.ndarray] = {}
         bounds = []
-        for name in dict.fromkeys(map(self._stored, chosen)):
+        stored = {name: self._params[name].tied or name for name in chosen}
+        for name in dict.fromkeys(stored.values()):
             param = self._params[name]
             out = arrays[name] = empty(param.shape, numpy_dtype(param.dtype))
-            bounds.append(param.bind(out, stream_key(seed, self.key(name))))
+            bounds.append(param.bind(out, stream_key(seed, name if param.key is None else param.key)))
         run_bounds(bounds, threads)
-        return {name: arrays[self._stored(name)] for name in chosen}
+        return {name: arrays[target] for name, target in stored.items()}
 
     def write(
         self,

@@ -112,6 +112,7 @@ class literal(Scheme):
     values: np.ndarray
     _law: Literal
     _of_values = True
+    _small = False
 
     def __init__(self, values: Any) -> None:
         array = np.array(values) if isinstance(values, (np.ndarray, np.generic)) else _exact_array(values)
@@ -132,10 +133,6 @@ class literal(Scheme):
         identity = (content, array.shape, array.dtype.str)
         self._set(array, identity=identity)
         object.__setattr__(self, "_law", Literal(array, identity))  # once: a copy of the bytes is made for each
-
-    @property
-    def _small(self) -> bool:
-        return False
 
     def law(self, shape: tuple[int, ...], layout: Layout = "oi") -> Law:
         if self.values.shape != tuple(shape):

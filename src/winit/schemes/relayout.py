@@ -31,7 +31,7 @@ class with_layout(Scheme):
 
     """
 
-    __slots__ = ("layout", "scheme")
+    __slots__ = ("_small", "layout", "scheme")
     scheme: Scheme
     layout: Layout
 
@@ -39,10 +39,7 @@ class with_layout(Scheme):
         check_scheme(scheme)
         check_layout(layout)
         self._set(scheme, layout)
-
-    @property
-    def _small(self) -> bool:
-        return self.scheme._small
+        object.__setattr__(self, "_small", scheme._small)
 
     def law(self, shape: tuple[int, ...], layout: Any = "oi") -> Law:
         return self.scheme.law(shape, self.layout)
