@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from winit._plans.param import Param, Rule
     from winit._plans.plan import Plan
     from winit._trained.loader import pretrained
+    from winit._trained.sources import Source
     from winit.bit_generator import BitGenerator
     from winit.schemes import (
         chrono_bias,
@@ -85,6 +86,7 @@ __all__ = [
     "Plan",
     "Rule",
     "Scheme",
+    "Source",
     "Virtual",
     "activations",
     "add",
@@ -164,6 +166,7 @@ _LATER = {
     "dense_forward": "_dense.passes",
     "draw_sparse": "_core.connections",
     "get_include": "_core.headers",
+    "Source": "_trained.sources",
     "pretrained": "_trained.loader",
     **dict.fromkeys(_SCHEMES_LATER, "schemes"),
 }

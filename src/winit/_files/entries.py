@@ -48,6 +48,11 @@ class Entry:
     crc: int = 0
     swapped: bool = False
 
+    @property
+    def text(self) -> str:
+        """What messages call it."""
+        return f"{self.name!r} of {self.file.path}"
+
 
 def file_stamp(descriptor: int) -> tuple[int, ...]:
     """Return what changes when a file is replaced or written to."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any, Protocol
 
@@ -14,7 +16,7 @@ from winit._core.dtypes import element_dtype
 from winit._core.shapes import Shape
 from winit._files.entries import Entry
 
-__all__ = ["BLOCK", "Picks", "Reader", "read_at", "reader_of", "take"]
+__all__ = ["BLOCK", "ChainedReader", "MemoryReader", "Picks", "Reader", "read_at", "reader_of", "take"]
 
 BLOCK = 4 << 20  # bytes of a file that one thread reads at a time
 GAP = 64 << 10  # bytes between picked rows that are cheaper to read than to skip
@@ -110,14 +112,52 @@ class InflatingReader:
         return ValueError(f"{self.entry.file.path}: the compressed bytes of {self.entry.name!r} are broken: {what}")
 
 
+class ChainedReader:
+    """Tensors whose bytes are read as one's, each after the other. For one thread."""
+
+    def __init__(self, readers: Sequence[Reader], sizes: Sequence[int]) -> None:
+        self.readers = readers
+        self.ends = list(accumulate(sizes))
+
+    def read(self, into: Any, offset: int) -> None:
+        into = memoryview(into)
+        at = bisect_right(self.ends, offset)
+        while into:
+            begin = self.ends[at - 1] if at else 0
+            count = min(len(into), self.ends[at] - offset)
+            self.readers[at].read(into[:count], offset - begin)
+            into, offset, at = into[count:], offset + count, at + 1
+
+
+class MemoryReader:
+    """A tensor that is in memory: any number of threads may read it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.raw: Any = array.reshape(-1).view(np.uint8)
+
+    def read(self, into: Any, offset: int) -> None:
+        memoryview(into)[:] = memoryview(self.raw)[offset : offset + len(into)]
+
+
 def reader_of(descriptor: int, entry: Entry) -> Reader:
     """Return what reads a tensor's bytes, for one thread."""
     return PlainReader(descriptor, entry) if entry.packed is None else InflatingReader(descriptor, entry)
 
 
+class Typed(Protocol):
+    """What is known of the elements that are read; text: what messages call it."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def swapped(self) -> bool: ...
+    @property
+    def text(self) -> str: ...
+
+
 def take(
     reader: Reader,
-    entry: Entry,
+    entry: Typed,
     shape: Shape,
     picks: Picks,
     out: np.ndarray,
@@ -153,7 +193,7 @@ def take(
         raw = np.empty(count * inner * kind.itemsize, np.uint8)
         reader.read(raw, (base + first * inner) * kind.itemsize)
         if entry.dtype == "bool" and raw.max() > 1:
-            raise ValueError(f"{entry.file.path}: {entry.name!r} is bool and has bytes other than 0 and 1")
+            raise ValueError(f"{entry.text} is bool and has bytes other than 0 and 1")
         block = raw.view(kind).reshape(count, *shape[1:])
         if entry.swapped:
             block = block.byteswap()

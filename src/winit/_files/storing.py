@@ -12,7 +12,7 @@ import numpy as np
 from winit._core.threads import available_threads, run_tasks
 from winit._files.appearing import Target, appearing, write_at
 
-__all__ = ["SPAN", "Counter", "Progress", "Span", "buffers", "store", "writing_threads"]
+__all__ = ["SPAN", "Counter", "MadeOnce", "Progress", "Span", "buffers", "store", "writing_threads"]
 
 SPAN = 4 << 20  # bytes that a thread makes in its buffer before it writes them to their place
 MAX_THREADS = 32  # more would not write faster, and their buffers would be most of the memory
@@ -26,6 +26,27 @@ class Span(Protocol):
     def pieces(self, buffer: Any) -> Iterator[tuple[int, memoryview]]:
         """Make the pieces one by one, in a byte buffer of SPAN bytes or elsewhere."""
         ...
+
+
+class MadeOnce:
+    """An array that spans share: made by the first that enters, and kept until as many as there are have left."""
+
+    def __init__(self, make: Callable[[], np.ndarray], spans: int) -> None:
+        self.make, self.left = make, spans
+        self.values: np.ndarray | None = None
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> np.ndarray:
+        with self.lock:  # the others wait: making it takes all threads, or the file's
+            if self.values is None:
+                self.values = self.make()
+            return self.values
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.left -= 1
+            if self.left == 0:
+                self.values = None
 
 
 class Counter:

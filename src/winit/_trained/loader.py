@@ -8,23 +8,25 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from winit._core.checks import check_bool, check_callable, check_not_negative, check_threads
-from winit._core.dtypes import element_dtype, empty, numpy_dtype
+from winit._core.dtypes import element_dtype, empty, itemsize, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
 from winit._core.threads import run_tasks
 from winit._files.appearing import destination
 from winit._files.collecting import collect
-from winit._files.entries import Entry, PathLike, open_files, opened
-from winit._files.reader import BLOCK, reader_of
+from winit._files.entries import Entry, File, PathLike, open_files
+from winit._files.reader import BLOCK
 from winit._files.storing import Progress, Span, store
 from winit._plans.globs import check_met, check_patterns, matches
 from winit._plans.plan import Plan, check_plan
-from winit._trained.fits import Loaded, LoadedSpan, fitted
-from winit._trained.name_rules import check_fits, check_names, listed, source_name
+from winit._trained.fits import Loaded, LoadedSpan, fitted, spans_of_loaded
+from winit._trained.name_rules import Names, check_fits, check_names, listed, source_of
+from winit._trained.sources import FOREIGN, Content, Source, content_of
 from winit.checkpoint.spans import spans_of
 from winit.checkpoint.writing import header
 
@@ -35,7 +37,7 @@ __all__ = ["Pretrained", "Report", "pretrained"]
 class Report:
     """What came from where: names of the plan's tensors, tied ones left out, and of the files'.
 
-    copied : plan name -> file name, where the shapes agree.
+    copied : plan name -> file name, where the shapes agree; the text of a winit.Source where that makes it.
     fitted : plan name -> (file name, how), where they do not.
     converted : plan name -> the file's dtype, where it is not the plan's; they are among the two above.
     drawn : plan names whose values are the plan's own.
@@ -72,7 +74,8 @@ class Pretrained:
         """Read, fit and draw every tensor.
 
         Beside the arrays, memory is about 20 MiB a thread; and, of the tensors that need it, the new rows in float64
-        and, for new ones along another axis than the first, or for one in Fortran order, the elements that are used.
+        and, for new ones along another axis than the first, for one in Fortran order, and for what a winit.Source
+        transposes, cuts in columns or joins along another axis than the first, the elements that are used.
 
         Parameters
         ----------
@@ -94,14 +97,14 @@ class Pretrained:
         threads = check_threads(threads)
         stored = self.plan.stored
         kinds = {name: numpy_dtype(param.dtype) for name, param in stored.items()}
-        with self._files(threads) as ready:
+        with self._files(threads) as (ready, descriptors):
             arrays = {name: empty(param.shape, kinds[name]) for name, param in stored.items()}
             bound = []
             spans: list[LoadedSpan] = []
             for name, param in stored.items():
                 if name in ready:
                     flat = arrays[name].reshape(-1).view(element_dtype(param.dtype))
-                    spans += self._spans(*ready[name], 0, flat)
+                    spans += spans_of_loaded(ready[name], descriptors, self.seed, 0, flat)
                 else:
                     bound.append(param.bind(arrays[name], stream_key(self.seed, self.plan.key(name))))
             run_bounds(bound, threads)
@@ -136,31 +139,24 @@ class Pretrained:
         check_callable(progress, "progress")
         target = destination(path, overwrite)
         head, places = header(self.plan, self.seed, str(self.report))
-        with self._files(threads) as ready:
+        with self._files(threads) as (ready, descriptors):
             spans: list[Span] = []
             for name, place in places.items():
                 if name in ready:
-                    spans += self._spans(*ready[name], place, None)
+                    spans += spans_of_loaded(ready[name], descriptors, self.seed, place, None)
                 else:
                     spans += spans_of(self.plan, self.seed, {name: place}, threads)
             store(target, head, spans, self.plan.nbytes, threads, progress)
 
-    def _spans(self, tensor: Loaded, descriptor: int, place: int, out: np.ndarray | None) -> Iterator[LoadedSpan]:
-        boxes = list(tensor.boxes())
-        in_order = tensor.entry.packed is not None and tensor.held is None
-        for some in [boxes] if in_order else [[box] for box in boxes]:
-            yield LoadedSpan(tensor, descriptor, self.seed, some, place, out)
-
     @contextmanager
-    def _files(self, threads: int | None) -> Iterator[dict[str, tuple[Loaded, int]]]:
-        """Open the files, and give each tensor that they hold, ready for its pass, and its file."""
+    def _files(self, threads: int | None) -> Iterator[tuple[dict[str, Loaded], dict[File, int]]]:
+        """Open the files, and give each tensor that comes from them, ready for its pass."""
         with ExitStack() as stack:
-            descriptors = open_files(stack, (tensor.entry for tensor in self._loaded))
-            ready = {}
-            for tensor in self._loaded:
-                descriptor = descriptors[tensor.entry.file]
-                ready[tensor.name] = tensor.prepared(descriptor, self.seed, self._scale, threads), descriptor
-            yield ready
+            descriptors = open_files(stack, (entry for tensor in self._loaded for entry in tensor.content.entries))
+            ready = {
+                tensor.name: tensor.prepared(descriptors, self.seed, self._scale, threads) for tensor in self._loaded
+            }
+            yield ready, descriptors
 
 
 def pretrained(
@@ -168,7 +164,7 @@ def pretrained(
     plan: Plan,
     *,
     seed: int,
-    names: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = (),
+    names: Names = (),
     leave: str | Iterable[str] = (),
     fit: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     strict: bool = True,
@@ -191,6 +187,13 @@ def pretrained(
       covariance: mean + sqrt(scale / V) sum_v z_v (x_v - mean), V old rows x, z standard normal in float64 at the index
       (new row, v) of the tensor's stream. Sums are float64, in the order of the rows; their bits are those of
       winit.dense_forward. They are rounded once to the tensor's dtype.
+    - "bicubic": for shapes that differ along one axis, whose indices are a square grid behind prefix tokens (the
+      position embeddings of ViT, 1 + 14 x 14 to 1 + 24 x 24): the prefix is copied, the fewest tokens that leave
+      squares, and the grid is resized as torch's interpolate does (a = -3/4, align_corners=False), in float64, rounded
+      once.
+    - "channels": for convolutions that differ in their input channels alone (layout says which axis that is): one
+      channel is the sum of the old ones; otherwise channel i is the old channel i mod S times S / T, S old and T new
+      ones.
 
     Parameters
     ----------
@@ -201,13 +204,16 @@ def pretrained(
     plan : Plan.
     seed : int, 0 <= seed < 2^64. For what is drawn; its bits are those of plan.build.
     names : mapping or pairs from names in the plan to names in the files: ("h.*", "transformer.h.*"). None in the place
-        of the second: drawn, whatever the files hold. Names without a rule are the same in both. Several tensors may
-        come from one.
+        of the second: drawn, whatever the files hold. A winit.Source: what it makes of one or several tensors (a
+        transpose, a range of rows, a stack of experts). Names without a rule are the same in both. Several tensors may
+        come from one; but of several that "overlap" cuts from one, each says its rows by a Source.
     leave : names in the files that need not be used.
-    fit : mapping or pairs from names in the plan to one of the four ways above.
+    fit : mapping or pairs from names in the plan to one of the ways above.
     strict : bool. Refuse if a tensor of the plan is not in the files (unless a rule says None), or one of the files is
         not used (unless `leave` or a rule's None names it). False: the former are drawn, the latter reported.
     cast : bool. Convert floating-point dtypes with one rounding, to nearest even, where they differ; refused otherwise.
+        Scales (F8_E8M0) and four-bit numbers (F4) are converted likewise, or taken as uint8 by their bytes. What has
+        scales of its own in the files (such as w and w_scale_inv) is not converted without them.
     covariance_scale : float, at least 0.
 
     Returns
@@ -223,8 +229,9 @@ def pretrained(
     TypeError : the wrong kind of argument.
 
     Source: safetensors: github.com/huggingface/safetensors. "select": Xu et al. 2023, "Initializing Models with Larger
-    Ones", arXiv:2311.18823. "mean", "covariance": Hewitt 2021, "Initializing New Word Embeddings for Pretrained
-    Language Models"; the default scale is that of transformers.
+    Ones", arXiv:2311.18823. "bicubic": Keys 1981, "Cubic convolution interpolation for digital image processing".
+    "channels": timm's adapt_input_conv. "mean", "covariance": Hewitt 2021, "Initializing New Word Embeddings for
+    Pretrained Language Models"; the default scale is that of transformers.
 
     >>> import pathlib, tempfile, winit
     >>> small = winit.Plan({"wte": winit.Param((4, 2), scheme=winit.normal())})
@@ -255,9 +262,17 @@ def pretrained(
     entries, aliases = collected.entries, collected.aliases
     check_met(leaves, [*entries, *aliases, *(entry.name for entry in collected.beyond)], "leave: the pattern")
 
-    def found(name: str) -> Entry | None:
-        source = source_name(name, rules)
-        return None if source is None else entries.get(aliases.get(source, source))
+    sources = {name: source_of(name, rules) for name in plan}
+
+    def found(name: str, wanted: str) -> Content | None:
+        source = sources[name]
+        listed_names = [aliases.get(other, other) for other in source.names] if source is not None else []
+        if source is None or not all(other in entries for other in listed_names):
+            return None
+        try:
+            return content_of(source, [entries[other] for other in listed_names], wanted)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     loaded: list[Loaded] = []
     missing: list[str] = []
@@ -268,20 +283,24 @@ def pretrained(
         if param.tied is not None:
             tied.setdefault(param.tied, []).append(name)
     for name, param in plan.stored.items():
-        sources = [entry for entry in map(found, (name, *tied.get(name, ()))) if entry is not None]
-        if source_name(name, rules) is None or not sources:
+        contents = [found(each, param.dtype) for each in (name, *tied.get(name, ()))]
+        given = [content for content in contents if content is not None]
+        own = sources[name]
+        if own is None or not given:
             drawn.append(name)
-            if source_name(name, rules) is not None:
-                missing.append(name)
+            if own is not None:
+                missing += [other for other in own.names if aliases.get(other, other) not in entries]
             continue
-        for other in sources[1:] if strict else ():
-            if other != sources[0] and not _same(sources[0], other):
+        for content in given[1:] if strict else ():
+            if content != given[0] and not _same(given[0], content):
                 raise ValueError(
-                    f"{name}: the files hold {sources[0].name!r} and {other.name!r}, which the plan ties together, "
+                    f"{name}: the files hold {given[0].said} and {content.said}, which the plan ties together, "
                     "with different values"
                 )
-        used |= {entry.name for entry in (sources if strict else sources[:1])}
-        loaded.append(fitted(name, param, plan.key(name), sources[0], ways, cast))
+        used |= {entry.name for content in (given if strict else given[:1]) for entry in content.entries}
+        _check_scales(name, param.dtype, given[0], entries)
+        loaded.append(fitted(name, param, plan.key(name), given[0], ways, cast))
+    _check_cut_apart(loaded, sources)
     unused = [name for name in entries if name not in used]
     beyond = [entry for entry in collected.beyond if not any(matches(pattern, entry.name) for pattern in leaves)]
     left_over = (*unused, *(entry.name for entry in collected.beyond))
@@ -289,12 +308,11 @@ def pretrained(
         surplus = [
             name
             for name in unused
-            if not any(matches(pattern, name) for pattern in leaves)
-            and not (name in plan and source_name(name, rules) is None)
+            if not any(matches(pattern, name) for pattern in leaves) and not (name in plan and sources[name] is None)
         ]
         problems = []
         if missing:
-            problems.append(f"the files lack {listed([str(source_name(name, rules)) for name in missing])}")
+            problems.append(f"the files lack {listed(list(dict.fromkeys(missing)))}")
         if surplus:
             problems.append(f"the plan has no place for {listed(surplus)}")
         if beyond:
@@ -312,23 +330,66 @@ def pretrained(
             stacklevel=2,
         )
     report = Report(
-        copied={tensor.name: tensor.entry.name for tensor in loaded if tensor.how is None},
-        fitted={tensor.name: (tensor.entry.name, tensor.how) for tensor in loaded if tensor.how is not None},
-        converted={tensor.name: tensor.entry.dtype for tensor in loaded if tensor.entry.dtype != tensor.param.dtype},
+        copied={tensor.name: _said(tensor) for tensor in loaded if tensor.how is None},
+        fitted={tensor.name: (_said(tensor), tensor.how) for tensor in loaded if tensor.how is not None},
+        converted={
+            tensor.name: tensor.content.stored_as for tensor in loaded if tensor.content.stored_as != tensor.param.dtype
+        },
         drawn=tuple(drawn),
         left_over=left_over,
     )
     return Pretrained(plan, seed, loaded, report, scale)
 
 
-def _same(one: Entry, other: Entry) -> bool:
-    """Compare two tensors of the files, byte by byte."""
-    if (one.dtype, one.shape, one.fortran, one.swapped) != (other.dtype, other.shape, other.fortran, other.swapped):
+def _said(tensor: Loaded) -> str:
+    """What the report calls a tensor's content: the name in the files where that says it all."""
+    entries = tensor.content.entries
+    return entries[0].name if tensor.content.said == repr(entries[0].name) else tensor.content.said
+
+
+def _check_scales(name: str, wanted: str, content: Content, entries: Mapping[str, Entry]) -> None:
+    """Refuse to make numbers of those that count by scales of their own."""
+    if content.stored_as not in (*FOREIGN, "float8_e4m3fn", "float8_e5m2") or wanted in (content.stored_as, "uint8"):
+        return
+    for entry in content.entries:
+        stem = entry.name.removesuffix(".weight")
+        scales = [f"{entry.name}_{end}" for end in _SCALES] + [f"{stem}{dot}{end}" for dot in "._" for end in _SCALES]
+        for scale in scales:
+            if scale in entries:
+                raise ValueError(
+                    f"{name}: {entry.text} is {content.stored_as}, scaled by {scale!r}: its values alone are not the "
+                    f"weights. Take both as they are (dtype {content.dtype!r}), or scale them before"
+                )
+
+
+_SCALES = ("scale_inv", "scale", "scales")  # DeepSeek's; compressed-tensors' and ModelOpt's; MX
+
+
+def _check_cut_apart(loaded: Sequence[Loaded], sources: Mapping[str, Source | None]) -> None:
+    """Refuse several tensors that are cut from one, all from its first elements: a fused one that is taken apart."""
+    cut: dict[str, str] = {}
+    for tensor in loaded:
+        source = sources[tensor.name]
+        if tensor.how != "overlap" or source is None or not source.plain:
+            continue
+        other = cut.setdefault(source.names[0], tensor.name)
+        if other != tensor.name:
+            raise ValueError(
+                f"{other} and {tensor.name} would both be cut from the first elements of {tensor.content.text}: "
+                "names= may lead each to winit.Source(..., rows=range(lo, hi))"
+            )
+
+
+def _same(one: Content, other: Content) -> bool:
+    """Compare what files hold for two tensors, element by element."""
+    if (one.dtype, one.shape, one.swapped) != (other.dtype, other.shape, other.swapped):
         return False
-    with opened(one.file.path) as first, opened(other.file.path) as second:
-        readers = reader_of(first, one), reader_of(second, other)
-        for lo in range(0, one.nbytes, BLOCK):
-            blocks = [np.empty(min(BLOCK, one.nbytes - lo), np.uint8) for _ in readers]
+    nbytes = prod(one.shape) * itemsize(one.dtype)
+    with ExitStack() as stack:
+        descriptors = open_files(stack, (*one.entries, *other.entries))
+        readers = one.reader(descriptors), other.reader(descriptors)
+        for lo in range(0, nbytes, BLOCK):
+            blocks = [np.empty(min(BLOCK, nbytes - lo), np.uint8) for _ in readers]
             for reader, block in zip(readers, blocks, strict=True):
                 reader.read(block, lo)
             if not np.array_equal(blocks[0], blocks[1]):

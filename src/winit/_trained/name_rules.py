@@ -1,16 +1,19 @@
-"""Which tensor of the files is which of the plan's: names by rules, and ways to fit by name."""
+"""Which tensors of the files are which of the plan's: names by rules, and ways to fit by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from winit._core.checks import items_of, shown
 from winit._plans.globs import captured, substituted
+from winit._trained.sources import Source
 
-__all__ = ["FITS", "check_fits", "check_names", "listed", "source_name"]
+__all__ = ["FITS", "Names", "check_fits", "check_names", "listed", "source_of"]
 
-FITS = ("overlap", "select", "mean", "covariance")
+FITS = ("overlap", "select", "mean", "covariance", "bicubic", "channels")
+
+Names = Mapping[str, str | Source | None] | Iterable[tuple[str, str | Source | None]]
 
 
 def _pairs(rules: Any, what: str) -> list[tuple[str, Any]]:
@@ -25,14 +28,17 @@ def _pairs(rules: Any, what: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-def check_names(names: Any) -> list[tuple[str, str | None]]:
-    """Return a caller's rules from names in the plan to names in the files, or to None for what is drawn."""
-    checked = _pairs(names, "names")
-    for own, other in checked:
-        if other is not None and not isinstance(other, str):
-            raise TypeError(f"names must lead to a name or None, not {shown(other)}")
-        if other is not None and other.count("*") != own.count("*"):
-            raise ValueError(f"names must have as many * on both sides, not {shown(own)} and {shown(other)}")
+def check_names(names: Any) -> list[tuple[str, Source | None]]:
+    """Return a caller's rules from names in the plan to sources in the files, or to None for what is drawn."""
+    checked: list[tuple[str, Source | None]] = []
+    for own, other in _pairs(names, "names"):
+        if other is not None and not isinstance(other, (str, Source)):
+            raise TypeError(f"names must lead to a name, a winit.Source or None, not {shown(other)}")
+        source = Source(other) if isinstance(other, str) else other
+        for name in source.names if source is not None else ():
+            if name.count("*") != own.count("*"):
+                raise ValueError(f"names must have as many * on both sides, not {shown(own)} and {shown(name)}")
+        checked.append((own, source))
     return checked
 
 
@@ -46,17 +52,17 @@ def check_fits(fit: Any) -> list[tuple[str, str]]:
     return checked
 
 
-def source_name(name: str, names: Sequence[tuple[str, str | None]]) -> str | None:
-    """Return the name in the files of a name in the plan: by the first rule that matches, else the same.
+def source_of(name: str, rules: Sequence[tuple[str, Source | None]]) -> Source | None:
+    """Return what a tensor of the plan is made of: by the first rule that matches, else of that of its own name.
 
-    >>> source_name("h.0.weight", [("h.*", "transformer.h.*")])
-    'transformer.h.0.weight'
+    >>> source_of("h.0.weight", [("h.*", Source("transformer.h.*"))])
+    Source('transformer.h.0.weight')
     """
-    for pattern, other in names:
+    for pattern, source in rules:
         parts = captured(pattern, name)
         if parts is not None:
-            return None if other is None else substituted(other, parts)
-    return name
+            return None if source is None else source.named([substituted(other, parts) for other in source.names])
+    return Source(name)
 
 
 def listed(names: Sequence[str]) -> str:
