@@ -70,6 +70,7 @@ def deepseek_v3(
     tied: bool = False,
     attention_bias: bool = False,
     std: float = 0.02,
+    hub: bool = False,
 ) -> Plan: ...
 def gpt2(
     *,
@@ -167,4 +168,5 @@ def vit(
     labels: int = 1000,
     qkv_bias: bool = True,
     std: float = 0.02,
+    hub: bool = False,
 ) -> Plan: ...
