@@ -63,7 +63,7 @@ class Param:
     dtype : str or dtype object (NumPy's, torch's, JAX's).
     layout : "oi", "io" or winit.Axes.
     key : str or None. The name that keys its stream, its own name by default: it keeps a tensor's values when the
-        tensor is renamed.
+        tensor is renamed. Two tensors of one key are copies, and all else of them must be equal.
     tied : str or None. The name of the plan's tensor that this one is. It has no values of its own; its shape and dtype
         are that tensor's.
 

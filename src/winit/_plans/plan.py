@@ -169,11 +169,13 @@ class Plan(Mapping[str, Param]):
             if param.tied is not None:
                 continue
             key = self.key(name)
-            if key in owners:
+            owner = owners.setdefault(key, name)
+            if owner != name and _with(param, key=None) != _with(self._params[owner], key=None):
+                # Two laws of one stream are correlated; a copy of a tensor, as of a target network, is meant.
                 raise ValueError(
-                    f"{shown_name(name)}: has the key {shown(key)}, which {shown(owners[key])} has already"
+                    f"{shown_name(name)}: has the key {shown(key)}, which {shown(owner)} has already, and differs "
+                    "from it"
                 )
-            owners[key] = name
             try:
                 stream_key(0, key)
             except ValueError as error:

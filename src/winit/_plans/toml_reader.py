@@ -148,10 +148,15 @@ class _Document:
                 raise ValueError(f"{shown_name(pattern)}: {error}") from None
         for rule in self.rules:
             self._check_met(rule, chosen)
-        params = {}
+        params: dict[str, Param] = {}
+        keyed: dict[tuple[str, str], str] = {}
         for name, (pattern, own, known) in chosen.items():
             try:
-                params[name] = self._read_param(name, own, known)
+                param = params[name] = self._read_param(name, own, known)
+                if param.key is not None:  # one key for all layers is forgotten braces, and no copies
+                    other = keyed.setdefault((pattern, param.key), name)
+                    if other != name:
+                        raise ValueError(f"has the key {shown(param.key)}, which {shown(other)} has already")
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{shown_name(pattern)}: {error}") from None
         return params

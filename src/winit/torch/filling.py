@@ -1,0 +1,136 @@
+"""Fill torch tensors in place, and add noise to them: winit.fill and winit.add for tensors and modules."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+
+from winit._core.bounds import Bound, Destination
+from winit._core.checks import check_number, shown
+from winit._core.drawing import add, check_destination
+from winit._core.dtypes import FLOATS
+from winit._core.keys import stream_key
+from winit._core.layouts import Layout, check_layout
+from winit._core.running import run_bounds
+from winit._core.scheme import Scheme, check_scheme, law_of
+from winit.torch.memory import check_tensor, memory_of, written
+from winit.torch.naming import named_parameters
+
+__all__ = ["add_", "bound_to", "fill_"]
+
+_Filled = TypeVar("_Filled", bound=torch.Tensor)
+
+
+def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout: Layout = "oi") -> _Filled:
+    """Fill a tensor in place with what winit.draw would return.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor on the CPU, of any strides. One on the meta device, which has no values, is left as it is.
+        It may require a gradient, and be an inference tensor: what is recorded of it does not change.
+    scheme : as winit.he_normal() returns it.
+    seed : int, 0 <= seed < 2^64.
+    name : str. The tensor's name; give every tensor of a model its own.
+    layout : "oi", torch's own, "io" or winit.Axes.
+
+    Returns
+    -------
+    tensor.
+
+    Raises
+    ------
+    TypeError, ValueError : as winit.fill; a sparse or quantised tensor, a lazy one without a shape, one inside vmap.
+
+    >>> import torch, winit
+    >>> from winit.torch import fill_
+    >>> weight = torch.nn.Linear(3, 2).weight
+    >>> fill_(weight, winit.he_normal(), seed=0, name="fc.weight") is weight
+    True
+    >>> bool((weight.detach().numpy() == winit.draw(winit.he_normal(), (2, 3), seed=0, name="fc.weight")).all())
+    True
+
+    """
+    check_scheme(scheme)
+    key = stream_key(seed, name)
+    if layout != "oi":
+        check_layout(layout)
+    if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+        check_tensor(tensor)
+        return tensor
+    run_bounds([bound_to(tensor, scheme, key, layout)], None)
+    written(tensor)
+    return tensor
+
+
+def bound_to(
+    tensor: torch.Tensor, scheme: Scheme, key: tuple[int, int], layout: Layout = "oi", what: str = "tensor"
+) -> Bound:
+    """Bind a scheme to all of a tensor."""
+    out, kind = memory_of(tensor, what)
+    law = law_of(scheme, out.shape, layout, kind, f"{what} must hold")
+    if not tensor.is_contiguous():
+        check_destination(out, out.shape)
+    return law.bind(Destination(out, kind, key, out.shape))
+
+
+def add_(
+    target: _Filled | torch.nn.Module, scheme: Scheme, *, seed: int, name: str = "", scale: float = 1.0
+) -> _Filled | torch.nn.Module:
+    """Add scale times what winit.draw would return, to a tensor or to every parameter of a module.
+
+    One pass that stores no noise: what MeZO and evolution strategies do, and undo with -scale.
+
+    Parameters
+    ----------
+    target : torch.Tensor, as of fill_; or torch.nn.Module, each of whose parameters gets noise of its own, under
+        `name/` and its name. Tied parameters get theirs once.
+    scheme, seed : as of fill_.
+    name : str. Of the noise, and needed for a module: noise under a weight's own seed and name repeats its words.
+    scale : float, finite.
+
+    Returns
+    -------
+    target.
+
+    Raises
+    ------
+    TypeError, ValueError : as winit.add; a module without `name`, or with parameters that have no memory or no
+        floating-point values: nothing is written then.
+
+    >>> import torch, winit
+    >>> from winit.torch import add_
+    >>> model = torch.nn.Linear(3, 2)
+    >>> before = model.weight.clone()
+    >>> _ = add_(model, winit.normal(), seed=7, name="step 0", scale=0.5)
+    >>> noise = torch.from_numpy(winit.draw(winit.normal(), (2, 3), seed=7, name="step 0/weight"))
+    >>> torch.equal(model.weight, before + 0.5 * noise)
+    True
+
+    """
+    check_scheme(scheme)
+    scale = check_number(scale, "scale")
+    if not isinstance(target, torch.nn.Module):
+        if isinstance(target, torch.Tensor) and target.is_meta:
+            check_tensor(target)
+            return target
+        out, kind = memory_of(target)
+        add(out, scheme, seed=seed, name=name, scale=scale, dtype=kind)
+        written(target)
+        return target
+    if not name:
+        raise ValueError("the noise of a module needs a name, which with each parameter's own keys its stream")
+    stream_key(seed, name)
+    todo = []
+    for own, parameter in named_parameters(target):
+        if parameter.is_meta:
+            raise ValueError(f"{shown(own)} is on the meta device: noise cannot be added to what has no values")
+        out, kind = memory_of(parameter, own)
+        if kind not in FLOATS:
+            raise TypeError(f"{shown(own)} has the dtype {parameter.dtype}, and noise is floating-point")
+        law_of(scheme, out.shape, "oi", kind)
+        todo.append((own, parameter, out, kind))
+    for own, parameter, out, kind in todo:
+        add(out, scheme, seed=seed, name=f"{name}/{own}", scale=scale, dtype=kind)
+        written(parameter)
+    return target
