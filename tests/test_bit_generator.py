@@ -244,7 +244,9 @@ def test_a_sequence_stands_for_a_seed(sequence, name):
     low, high = (int(word) for word in made.generate_state(2, np.uint32))
     assert bits.state["state"] == {"seed": low | high << 32, "name": name, "position": 0}
     assert repr(bits) == f"winit.BitGenerator({low | high << 32}, {name!r})"
-    assert bits.seed_seq is made
+    own = winit._core.keys.stream_key(low | high << 32, name)
+    assert bits.seed_seq is made if name == "" else bits.seed_seq.entropy == own
+    assert bits._seed_seq is bits.seed_seq  # NumPy's name for it before it was public
     same = winit.draw(winit.uniform(), 99, seed=low | high << 32, name=name, dtype="float64")
     assert (np.random.Generator(bits).random(99) == same).all()
 
@@ -279,7 +281,8 @@ def test_children_are_streams_of_their_own():
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda bits: pickle.loads(pickle.dumps(bits))])
 def test_copies_spawn_the_next_children(again):
-    for bits in (winit.BitGenerator(**NAMED), winit.BitGenerator(np.random.SeedSequence(9), "w")):
+    sequence = np.random.SeedSequence(9)
+    for bits in (winit.BitGenerator(**NAMED), winit.BitGenerator(sequence), winit.BitGenerator(sequence, "w")):
         bits.spawn(2)
         bits.random_raw(5)
         other = again(bits)
@@ -294,10 +297,11 @@ def test_a_sequence_that_does_not_spawn():
         def generate_state(self, n_words, dtype=np.uint32):
             return np.full(n_words, 3, dtype)
 
-    bits = winit.BitGenerator(Fixed(), "w")
-    assert int(bits.random_raw()) == int(winit.BitGenerator(3, "w").random_raw())
+    bits = winit.BitGenerator(Fixed())
+    assert int(bits.random_raw()) == int(winit.BitGenerator(3).random_raw())
     with pytest.raises(TypeError, match="does not implement spawning"):
         bits.spawn(1)
+    assert repr(winit.BitGenerator(Fixed(), "w").spawn(1)) == repr(winit.BitGenerator(3, "w").spawn(1))
 
 
 @pytest.mark.parametrize(

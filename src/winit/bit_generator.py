@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.random.bit_generator import ISeedSequence
+from numpy.random.bit_generator import ISeedSequence, ISpawnableSeedSequence
 
 from winit._core.checks import check_integer, shown, shown_integer
 from winit._core.keys import stream_key
@@ -36,12 +36,14 @@ class BitGenerator(np.random.BitGenerator):
     ----------
     seed : int, 0 <= seed < 2^64; or a numpy.random.SeedSequence, as NumPy and SciPy make for the children of a
         generator, which stands for the seed sequence.generate_state(1, numpy.uint64)[0].
-    name : str. Streams of different names are independent: what NumPy spawns children for.
+    name : str. Streams of different names are independent, and so are their children.
 
     Attributes
     ----------
     state : dict with "bit_generator", and "state": seed, name and position, the number of the next word. May be set.
-    seed_seq : the numpy.random.SeedSequence given, or one of the two words of the stream's key. Children come from it.
+        How many children were spawned is no part of it; pickles and copies keep that.
+    seed_seq : what children come from: the numpy.random.SeedSequence given, or, of a stream that has a name or was made
+        of a seed, one of the two words of the stream's key. Where `state` is set to another stream's, that stream's.
     lock, capsule, ctypes, cffi, random_raw : as of every NumPy bit generator. A capsule serves compiled code.
 
     Raises
@@ -65,7 +67,8 @@ class BitGenerator(np.random.BitGenerator):
 
     def __init__(self, seed: int | ISeedSequence, name: str = "") -> None:
         if isinstance(seed, ISeedSequence):
-            self._begin(seed, int(seed.generate_state(1, np.uint64)[0]), name)
+            # A sequence knows no names: its children would be those of every stream that is named beside it.
+            self._begin(seed if name == "" else None, int(seed.generate_state(1, np.uint64)[0]), name)
         else:
             self._begin(None, seed, name)
 
@@ -74,11 +77,21 @@ class BitGenerator(np.random.BitGenerator):
         key = stream_key(seed, name)
         made: Any = np.random.SeedSequence(key) if sequence is None else sequence
         super().__init__(made)
-        self._key, self._seed, self._name = key, int(seed), name
+        self._key, self._seed, self._name, self._sequence = key, int(seed), name, made
         if not hasattr(self, "_words"):  # else it is called again: generators have the address of what is there
             self._words = Words(instruction_sets()[-1], key)
         self._words.move(key, 0)
         self._words.serve(self.capsule)
+
+    @property
+    def seed_seq(self) -> ISeedSequence:
+        """What children come from."""
+        return self._sequence
+
+    @property
+    def _seed_seq(self) -> ISeedSequence:
+        """The same by the name that it had before NumPy 1.25, which libraries go on asking for."""
+        return self._sequence
 
     @property
     def state(self) -> dict[str, Any]:
@@ -101,6 +114,8 @@ class BitGenerator(np.random.BitGenerator):
             raise ValueError(f"position must be in [0, 2^64), not {shown_integer(position)}")
         key = stream_key(place["seed"], place["name"])
         with self.lock:
+            if key != self._key:
+                self._sequence = np.random.SeedSequence(key)
             self._key, self._seed, self._name = key, int(place["seed"]), place["name"]
             self._words.move(key, position)
 
@@ -129,8 +144,8 @@ class BitGenerator(np.random.BitGenerator):
     def spawn(self, n_children: int) -> list[BitGenerator]:
         """Make the bit generators of new, independent streams, as NumPy's Generator.spawn and SciPy ask for them.
 
-        They are those of self.seed_seq.spawn(n_children), and each call gives others. Where the caller can say what a
-        stream is for, another name says more than a child: winit.BitGenerator(seed, name).
+        They are those of self.seed_seq.spawn(n_children), and each call gives others, whichever thread it is in. Where
+        the caller can say what a stream is for, another name says more than a child: winit.BitGenerator(seed, name).
 
         Parameters
         ----------
@@ -152,8 +167,12 @@ class BitGenerator(np.random.BitGenerator):
         True
 
         """
-        children: list[BitGenerator] = super().spawn(check_integer(n_children, "n_children", 0))
-        return children
+        count = check_integer(n_children, "n_children", 0)
+        with self.lock:  # NumPy's sequence counts its children when it has made them: two threads would get the same
+            if not isinstance(self._sequence, ISpawnableSeedSequence):
+                raise TypeError(f"the seed sequence does not implement spawning: {shown(self._sequence)}")
+            sequences = self._sequence.spawn(count)
+        return [type(self)(sequence) for sequence in sequences]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.seed_seq, self._seed, self._name), self.state

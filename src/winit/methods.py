@@ -376,6 +376,8 @@ def silent_branches(plan: Plan, scales: Patterns, *, value: float = 0.0) -> Plan
 def biases(plan: Plan, rule: str | float = "zeros", *, match: Patterns = "*.bias", weight: str = "weight") -> Plan:
     """Give biases one rule: 0, a constant, or torch's U[-b, b), b = 1 / sqrt(fan_in of the layer's weight).
 
+    Under torch's rule, too, the bias of a layer without inputs is 0.
+
     Parameters
     ----------
     rule : "zeros", a number (0.01 keeps ReLU units from starting dead), or "torch".
@@ -410,7 +412,9 @@ def biases(plan: Plan, rule: str | float = "zeros", *, match: Patterns = "*.bias
             fan_in = _torch_fan_in(plan[other])
         except ValueError as error:
             raise ValueError(f"{name}: its weight {shown(other)} has no fans: {error}") from None
-        bound = 1 / math.sqrt(max(fan_in, 1))
+        if fan_in == 0:
+            return zeros()
+        bound = 1 / math.sqrt(fan_in)
         return uniform(-bound, bound)
 
     return assign(plan, [(match, like_torch)])
@@ -419,9 +423,9 @@ def biases(plan: Plan, rule: str | float = "zeros", *, match: Patterns = "*.bias
 def _torch_fan_in(param: Param) -> int:
     """The fan_in that torch counts: of a transposed convolution, (in, out / groups, *spatial), that of its axis 1."""
     layout = param.layout
-    if isinstance(layout, Axes) and len(param.shape) > 2 and (layout.in_, layout.out) == ((0,), (1,)):
-        layout = "oi"
-    return fans(param.shape, layout)[0]
+    _, ins, outs, _ = roles(param.shape, layout)
+    transposed = isinstance(layout, Axes) and len(param.shape) > 2 and (ins, outs) == ({0}, {1})
+    return fans(param.shape, "oi" if transposed else layout)[0]
 
 
 def lora(plan: Plan, a: Patterns, b: Patterns, *, init: str = "kaiming") -> Plan:

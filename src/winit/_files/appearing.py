@@ -90,10 +90,12 @@ def appearing(target: Target, size: int) -> Iterator[int]:
                 _check_room(descriptor, size)
                 os.ftruncate(descriptor, size)  # a file system or a limit of the process may not allow so large a file
                 _check_naming(directory, unfinished, target)
+                _keep_mode(directory, descriptor, target, 0o600)  # so that the next writer can take away what is left
             yield descriptor
             with _said_of(target.typed):
                 os.fsync(descriptor)
                 _check_there(directory, descriptor, unfinished, target)
+                _keep_mode(directory, descriptor, target)
                 _name(directory, unfinished, target)
         except BaseException:
             with suppress(OSError):
@@ -182,6 +184,17 @@ def _is(directory: int, name: str, descriptor: int) -> bool:
         return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _keep_mode(directory: int, descriptor: int, target: Target, besides: int = 0) -> None:
+    """Give a file the permissions of the one that it is to replace, which a rename would lose, and others besides."""
+    if not target.overwrite:
+        return
+    with suppress(FileNotFoundError):
+        old = os.stat(target.name, dir_fd=directory, follow_symlinks=False).st_mode
+        mode = old & 0o777 | besides
+        if stat.S_ISREG(old) and mode != stat.S_IMODE(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, mode)
 
 
 # ---- what can be tried beforehand

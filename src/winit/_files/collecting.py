@@ -41,12 +41,14 @@ def collect(given: PathLike | Iterable[PathLike], npz: bool = True) -> Collected
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be a path or several, not {shown(path)}")
         text = check_path(path)
-        files, index = files_of(text)
+        files, index, said = files_of(text)
         for file in files:
             _add(collected, file, index, npz)
         lacking = next((name for name in index or () if name not in collected.entries), None)
         if index is not None and lacking is not None:
             raise ValueError(f"{index[lacking]} lacks {lacking!r}, which {text} says it holds")
+        # huggingface_hub's save_torch_state_dict says there what it writes once: the tensors may be in any shard.
+        collected.aliases |= _aliases(said, index or {})
     if not paths:
         raise ValueError("path must be a path or several, not none")
     entries = collected.entries
@@ -74,9 +76,14 @@ def _add(collected: Collected, path: str, index: Mapping[str, str] | None, npz: 
         else:
             collected.entries[name] = entry
     # safetensors.torch.save_model writes shared tensors once, and for each other name the one that was kept.
-    collected.aliases |= {
+    collected.aliases |= _aliases(metadata, found)
+    collected.metadata |= metadata
+
+
+def _aliases(metadata: Mapping[str, str], found: Mapping[str, object]) -> dict[str, str]:
+    """Give the names that metadata lead to one of the tensors that were found, and that are none themselves."""
+    return {
         name: kept
         for name, kept in metadata.items()
         if kept in found and name not in found and not (name == "format" and kept in _FORMATS)
     }
-    collected.metadata |= metadata

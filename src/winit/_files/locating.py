@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from winit._core.checks import shown
 from winit._files.entries import opened
 from winit._files.first_bytes import is_json, kind_of
+from winit._files.strict_json import ForbiddenError, object_of
 
-__all__ = ["files_of"]
+__all__ = ["Meant", "files_of"]
 
 MAX_INDEX = 100_000_000  # bytes of an index; the same as of a header
 
 
-def files_of(path: str) -> tuple[list[str], Mapping[str, str] | None]:
-    """Find the files that a path means, and, where an index names them, which of them each tensor is in.
+class Meant(NamedTuple):
+    """The files that a path means.
+
+    places : where an index names them, which of them each tensor is in. metadata : what the index says besides.
+    """
+
+    files: list[str]
+    places: Mapping[str, str] | None
+    metadata: Mapping[str, str]
+
+
+def files_of(path: str) -> Meant:
+    """Find the files that a path means, and what an index says of them.
 
     Raises
     ------
@@ -31,7 +43,7 @@ def files_of(path: str) -> tuple[list[str], Mapping[str, str] | None]:
         return _read_index(path)
     with opened(path) as descriptor:
         head = os.pread(descriptor, 512, 0)
-    return _read_index(path) if is_json(head) else ([path], None)
+    return _read_index(path) if is_json(head) else Meant([path], None, {})
 
 
 def _only_file(folder: str) -> str:
@@ -52,7 +64,7 @@ def _only_file(folder: str) -> str:
     raise FileNotFoundError(errno.ENOENT, f"holds no safetensors file and no index of any{hint}", folder)
 
 
-def _read_index(path: str) -> tuple[list[str], dict[str, str]]:
+def _read_index(path: str) -> Meant:
     with opened(path) as descriptor:
         size = os.fstat(descriptor).st_size
         text = os.pread(descriptor, min(size, MAX_INDEX + 1), 0)
@@ -66,14 +78,18 @@ def _read_index(path: str) -> tuple[list[str], dict[str, str]]:
     if size > MAX_INDEX:
         raise broken(f"it has {size:,} bytes")
     try:
-        index = json.loads(text)
+        index = object_of(text)
+    except ForbiddenError as error:
+        raise broken(f"it {error}") from None
     except (ValueError, RecursionError) as error:
         raise broken(f"it is not JSON ({str(error).splitlines()[0]})") from None
-    found = index.get("weight_map") if isinstance(index, dict) else None
+    found = index.get("weight_map")
     if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
         raise broken("it has no 'weight_map' from names to files")
     for file in found.values():
         if Path(file).name != file or "\0" in file:
             raise broken(f"{shown(file)} is not the name of a file beside it")
     places = {name: str(Path(path).with_name(file)) for name, file in found.items()}
-    return list(dict.fromkeys(places.values())), places
+    said = index.get("metadata")
+    metadata = {key: value for key, value in said.items() if isinstance(value, str)} if isinstance(said, dict) else {}
+    return Meant(list(dict.fromkeys(places.values())), places, metadata)

@@ -88,8 +88,10 @@ def _read_npy(
         raise broken(f"the header of {name!r} cannot be read ({' '.join(str(error).split())})") from None
     skip = stream.tell()
     nbytes = member.file_size - skip
-    # NumPy writes bfloat16, a dtype that it does not know, as two bytes of nothing in particular.
-    kind = "object" if dtype.hasobject else "bfloat16" if dtype.str == "|V2" else dtype.newbyteorder("=").name
+    # NumPy writes bfloat16, a dtype that it does not know, as two bytes of nothing in particular. Records and arrays of
+    # two bytes print alike, and say what is in them.
+    plain = dtype.str == "|V2" and dtype.fields is None and dtype.subdtype is None
+    kind = "object" if dtype.hasobject else "bfloat16" if plain else dtype.newbyteorder("=").name
     if kind in CODES:
         shape = check_entry(broken, name, kind, shape, nbytes)
     fortran = bool(fortran) and sum(size != 1 for size in shape) > 1

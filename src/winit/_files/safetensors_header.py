@@ -7,16 +7,16 @@ names to dtype, shape and data offsets, then the tensors' bytes, which must leav
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from winit._core.checks import shown
 from winit._core.dtypes import itemsize
 from winit._core.shapes import MAX_NDIM, Shape
 from winit._files.first_bytes import kind_of
+from winit._files.strict_json import ForbiddenError, object_of
 
 __all__ = ["BITS", "CODES", "DTYPES", "MAX_HEADER", "Header", "Listed", "lay_out", "read_header"]
 
@@ -52,7 +52,6 @@ BITS = {code: 8 * itemsize(name) for name, code in CODES.items()} | {
 }
 
 _LARGEST = (1 << 64) - 1
-_DEEPEST = 127
 
 
 def lay_out(
@@ -84,10 +83,6 @@ def lay_out(
         raise ValueError(f"the file's header would be {len(text):,} bytes, more than the {MAX_HEADER:,} readers accept")
     start = 8 + len(text)
     return struct.pack("<Q", len(text)) + text, {name: start + place for name, place in places.items()}
-
-
-class _ForbiddenError(ValueError):
-    """What is JSON and no header."""
 
 
 class Listed(NamedTuple):
@@ -133,8 +128,8 @@ def read_header(descriptor: int, name: str) -> Header:
     if length > min(size - 8, MAX_HEADER):
         raise broken(f"its header claims {length:,} bytes of a file of {size:,}")
     try:
-        found = _parsed(os.pread(descriptor, length, 8))
-    except _ForbiddenError as error:
+        found = object_of(os.pread(descriptor, length, 8))
+    except ForbiddenError as error:
         raise broken(f"its header {error}") from None
     except (ValueError, RecursionError) as error:
         raise broken(f"its header is not JSON ({str(error).splitlines()[0]})") from None
@@ -178,50 +173,3 @@ def _listed(tensor: str, entry: Any, data: int, broken: Callable[[str], ValueErr
         takes = f"{bits // 8:,}" if bits % 8 == 0 else f"{bits / 8:,}"
         raise broken(f"{shown(tensor)} has {end - begin:,} bytes, and its shape {tuple(shape)} of {code} takes {takes}")
     return Listed(code, tuple(shape), begin, end)
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    """Read JSON as strictly as its definition and the library do: ValueError for all else."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise _ForbiddenError(f"has {shown(key)} twice")
-            found[key] = value
-        return found
-
-    def integer(digits: str) -> int:
-        if digits == "-0" or len(digits) > 300:  # a floating-point number to the library; beyond its range
-            raise ValueError(f"the number {digits[:20]} is not an integer of 64 bits")
-        return int(digits)
-
-    def number(digits: str) -> float:
-        if math.isinf(float(digits)):
-            raise ValueError(f"the number {digits[:20]} is beyond the range of float64")
-        return float(digits)
-
-    def constant(word: str) -> NoReturn:
-        raise ValueError(f"{word} is not JSON")
-
-    decoded = text.decode("utf-8")
-    found = json.loads(
-        decoded, object_pairs_hook=unique, parse_int=integer, parse_float=number, parse_constant=constant
-    )
-    if not isinstance(found, dict):
-        raise _ForbiddenError("is not an object")
-    _check_nesting(found)
-    if "\\u" in decoded:  # half of a surrogate pair is no character
-        json.dumps(found, ensure_ascii=False).encode("utf-8")
-    return found
-
-
-def _check_nesting(found: Any) -> None:
-    """Refuse what is nested deeper than the library reads."""
-    level, depth = [found], 0
-    while level:
-        depth += 1
-        if depth > _DEEPEST:
-            raise _ForbiddenError(f"is nested deeper than {_DEEPEST} levels")
-        inner = [each.values() if isinstance(each, dict) else each for each in level]
-        level = [value for each in inner for value in each if isinstance(value, (dict, list))]

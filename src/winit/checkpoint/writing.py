@@ -80,7 +80,8 @@ def write(
     plan : Plan.
     path : str or os.PathLike. The file.
     seed : int, 0 <= seed < 2^64.
-    overwrite : bool. Replace an existing regular file; what was there stays until the new one is whole.
+    overwrite : bool. Replace an existing regular file; what was there stays until the new one is whole, which has its
+        permissions. A new file has those of the process's umask.
     threads : int or None, the processors this process may use.
     progress : callable(bytes done, bytes in all) or None. Called from the writing threads, one at a time.
 
