@@ -21,8 +21,8 @@ from winit._plans.plan import Plan, check_plan
 from winit.schemes import constant, literal
 from winit.torch import laws
 from winit.torch.capture import Capture, Draw, geometry
-from winit.torch.filling import bound_to
-from winit.torch.memory import KINDS, check_tensor, huge_pages, memory_of, written
+from winit.torch.filling import bounds_to, pieces_of
+from winit.torch.memory import KINDS, check_tensor, huge_pages, written
 from winit.torch.naming import named_buffers, named_modules, named_parameters, names_of
 
 __all__ = ["Report", "build", "init_", "materialize_", "plan", "report"]
@@ -250,9 +250,9 @@ def _finish(
     bounds = []
     for each in named if fill else ():
         if each.known is not None and each.tensor.numel():
-            huge_pages(memory_of(each.tensor, each.name)[0])
+            _ask_for_pages(each.tensor, each.name)
             key = stream_key(capture.seed, each.known[1].key or "")
-            bounds.append(bound_to(each.tensor, each.known[0], key, what=each.name))
+            bounds += bounds_to(each.tensor, each.known[0], key, what=each.name)
     run_bounds(bounds, threads)
     rows: dict[str, tuple[str, str]] = {}
     params: dict[str, Param] = {}
@@ -281,6 +281,11 @@ def _finish(
             params[name] = Param(tied=first[id(tensor)])
             rows[name] = f"tied to {first[id(tensor)]}", ""
     return _Origin({name: params[name] for name in state if name in params}, refused, Report(rows))
+
+
+def _ask_for_pages(tensor: torch.Tensor, name: str) -> None:
+    for piece in pieces_of(tensor, name):
+        huge_pages(piece.out)
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, str]]:
@@ -429,11 +434,11 @@ def materialize_(module: _Model, plan: Plan | None = None, *, seed: int, threads
     for name, tensor in names_of(module).items():
         if plan[name].tied is None:
             param = plan[name]
-            huge_pages(memory_of(tensor, name)[0])
+            _ask_for_pages(tensor, name)
             if tensor.numel():
                 law = param.scheme
                 assert law is not None
-                bounds.append(bound_to(tensor, law, stream_key(seed, plan.key(name)), param.layout or "oi", name))
+                bounds += bounds_to(tensor, law, stream_key(seed, plan.key(name)), param.layout or "oi", name)
             filled.append(tensor)
     run_bounds(bounds, threads)
     for tensor in filled:
@@ -521,7 +526,7 @@ def init_(
         param = chosen[name]
         assert param.scheme is not None
         if tensor.numel():
-            bounds.append(bound_to(tensor, param.scheme, stream_key(seed, keys[name]), param.layout or "oi", name))
+            bounds += bounds_to(tensor, param.scheme, stream_key(seed, keys[name]), param.layout or "oi", name)
     run_bounds(bounds, threads)
     for tensor in parameters.values():
         written(tensor)

@@ -29,7 +29,7 @@ from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
 from winit.presets import torch as presets
 from winit.torch import laws
-from winit.torch.filling import bound_to
+from winit.torch.filling import bounds_to
 from winit.torch.memory import KINDS
 
 __all__ = ["Capture", "Draw", "Ref", "geometry"]
@@ -531,7 +531,7 @@ class Capture(TorchDispatchMode):
             if draw.scheme is not None and len(event.written) == 1:
                 tensor = self.tensor(event.written[0])
                 if tensor.numel():
-                    run_bounds([bound_to(tensor, draw.scheme, key, what=str(draw.key))], None)
+                    run_bounds(bounds_to(tensor, draw.scheme, key, what=str(draw.key)), None)
                 return
             torch.manual_seed(key[0] | key[1] << 32)
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import check_number, shown
 from winit._core.drawing import add, check_destination
-from winit._core.dtypes import FLOATS
 from winit._core.keys import stream_key
 from winit._core.layouts import Layout, check_layout
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
 from winit.torch.memory import check_tensor, memory_of, written
 from winit.torch.naming import named_parameters
+from winit.torch.sharded import is_sharded, local_boxes
 
-__all__ = ["add_", "bound_to", "fill_"]
+__all__ = ["add_", "bounds_to", "fill_", "pieces_of"]
 
 _Filled = TypeVar("_Filled", bound=torch.Tensor)
 
@@ -28,7 +29,8 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
     Parameters
     ----------
     tensor : torch.Tensor on the CPU, of any strides. One on the meta device, which has no values, is left as it is.
-        It may require a gradient, and be an inference tensor: what is recorded of it does not change.
+        It may require a gradient, and be an inference tensor: what is recorded of it does not change. Of a DTensor the
+        local part alone is filled, with the values that it has in the whole; fans are those of the global shape.
     scheme : as winit.he_normal() returns it.
     seed : int, 0 <= seed < 2^64.
     name : str. The tensor's name; give every tensor of a model its own.
@@ -58,20 +60,43 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
     if isinstance(tensor, torch.Tensor) and tensor.is_meta:
         check_tensor(tensor)
         return tensor
-    run_bounds([bound_to(tensor, scheme, key, layout)], None)
+    run_bounds(bounds_to(tensor, scheme, key, layout), None)
     written(tensor)
     return tensor
 
 
-def bound_to(
+class Piece(NamedTuple):
+    """Memory of this process that belongs to a tensor: all of it, or a box."""
+
+    out: np.ndarray
+    kind: str
+    shape: tuple[int, ...]  # of the global tensor
+    box: tuple[slice, ...] | None
+
+
+def pieces_of(tensor: torch.Tensor, what: str = "tensor") -> list[Piece]:
+    """Give the memory of a tensor: one piece, or the boxes of a DTensor that this process holds."""
+    if not is_sharded(tensor):
+        out, kind = memory_of(tensor, what)
+        if not tensor.is_contiguous():
+            check_destination(out, out.shape)
+        return [Piece(out, kind, out.shape, None)]
+    local, boxes = local_boxes(tensor, what)
+    if not boxes:
+        return []
+    out, kind = memory_of(local, what)
+    return [Piece(out[where], kind, tuple(tensor.shape), box) for where, box in boxes]
+
+
+def bounds_to(
     tensor: torch.Tensor, scheme: Scheme, key: tuple[int, int], layout: Layout = "oi", what: str = "tensor"
-) -> Bound:
-    """Bind a scheme to all of a tensor."""
-    out, kind = memory_of(tensor, what)
-    law = law_of(scheme, out.shape, layout, kind, f"{what} must hold")
-    if not tensor.is_contiguous():
-        check_destination(out, out.shape)
-    return law.bind(Destination(out, kind, key, out.shape))
+) -> list[Bound]:
+    """Bind a scheme to all that this process holds of a tensor."""
+    bounds = []
+    for out, kind, shape, box in pieces_of(tensor, what):
+        law = law_of(scheme, shape, layout, kind, "tensor must hold")
+        bounds.append(law.bind(Destination(out, kind, key, shape, box)))
+    return bounds
 
 
 def add_(
@@ -114,8 +139,8 @@ def add_(
         if isinstance(target, torch.Tensor) and target.is_meta:
             check_tensor(target)
             return target
-        out, kind = memory_of(target)
-        add(out, scheme, seed=seed, name=name, scale=scale, dtype=kind)
+        for out, kind, shape, box in pieces_of(target):
+            add(out, scheme, seed=seed, name=name, scale=scale, dtype=kind, shape=shape, box=box)
         written(target)
         return target
     if not name:
@@ -125,12 +150,14 @@ def add_(
     for own, parameter in named_parameters(target):
         if parameter.is_meta:
             raise ValueError(f"{shown(own)} is on the meta device: noise cannot be added to what has no values")
-        out, kind = memory_of(parameter, own)
-        if kind not in FLOATS:
+        if not parameter.is_floating_point():
             raise TypeError(f"{shown(own)} has the dtype {parameter.dtype}, and noise is floating-point")
-        law_of(scheme, out.shape, "oi", kind)
-        todo.append((own, parameter, out, kind))
-    for own, parameter, out, kind in todo:
-        add(out, scheme, seed=seed, name=f"{name}/{own}", scale=scale, dtype=kind)
+        pieces = pieces_of(parameter, own)
+        for piece in pieces:
+            law_of(scheme, piece.shape, "oi", piece.kind)
+        todo.append((own, parameter, pieces))
+    for own, parameter, pieces in todo:
+        for out, kind, shape, box in pieces:
+            add(out, scheme, seed=seed, name=f"{name}/{own}", scale=scale, dtype=kind, shape=shape, box=box)
         written(parameter)
     return target
