@@ -7,8 +7,9 @@
 from winit.torch import init
 from winit.torch.building import Report, build, init_, materialize_, plan, report
 from winit.torch.filling import add_, fill_
+from winit.torch.patching import patched
 
-__all__ = ["Report", "add_", "build", "fill_", "init", "init_", "materialize_", "plan", "report"]
+__all__ = ["Report", "add_", "build", "fill_", "init", "init_", "materialize_", "patched", "plan", "report"]
 
 
 def __dir__() -> list[str]:

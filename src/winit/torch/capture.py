@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -32,7 +32,19 @@ from winit.torch import laws
 from winit.torch.filling import bounds_to
 from winit.torch.memory import KINDS
 
-__all__ = ["Capture", "Draw", "Ref", "geometry"]
+__all__ = [
+    "OVERWRITE",
+    "Capture",
+    "Draw",
+    "Ref",
+    "geometry",
+    "law_of_random",
+    "number_of",
+    "schema_of",
+    "scheme_of_call",
+    "site",
+    "swapped",
+]
 
 _aten = torch.ops.aten
 
@@ -129,7 +141,8 @@ class _Schema(NamedTuple):
 _schemas: dict[Any, _Schema] = {}
 
 
-def _schema(func: Any) -> _Schema:
+def schema_of(func: Any) -> _Schema:
+    """Say what an operation does, from its schema."""
     found = _schemas.get(func)
     if found is None:
         schema = func._schema
@@ -171,13 +184,13 @@ _EMPTY = {
 _READS = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist, torch.Tensor.__dlpack__}
 
 
-def _number(value: Any, capture: Capture) -> float | None:
-    """A number, or a tensor of one number that is there, as a float."""
+def number_of(value: Any) -> float | None:
+    """A number, or a tensor of one number, as a float."""
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
         return float(value)
-    if isinstance(value, torch.Tensor) and value.ndim == 0 and not capture.holds(value) and not value.is_complex():
+    if isinstance(value, torch.Tensor) and value.ndim == 0 and not value.is_complex() and not value.is_meta:
         return float(value)
     return None
 
@@ -221,7 +234,7 @@ class Capture(TorchDispatchMode):
     def running(self) -> Iterator[None]:
         """Put off what is drawn while the block runs; torch's generator is left as it was."""
         state = torch.random.get_rng_state()
-        with _swapped(self), self, _Reads(self):
+        with swapped(self), self, _Reads(self):
             try:
                 yield
             finally:
@@ -233,10 +246,14 @@ class Capture(TorchDispatchMode):
         with torch.utils._python_dispatch._disable_current_modes():
             yield
 
+    def number(self, value: Any) -> float | None:
+        """A number that is there."""
+        return None if isinstance(value, torch.Tensor) and self.holds(value) else number_of(value)
+
     def draw(self, call: str, scheme: Scheme | None) -> Draw:
         """Write down that something was drawn."""
         at = len(self.draws)
-        draw = Draw(f"{call} in {_site()}", scheme, f"#{at}" if at >= len(self.keys) else self.keys[at])
+        draw = Draw(f"{call} in {site()}", scheme, f"#{at}" if at >= len(self.keys) else self.keys[at])
         self.draws.append(draw)
         return draw
 
@@ -253,21 +270,13 @@ class Capture(TorchDispatchMode):
         """A function of torch.nn.init was called."""
         if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.device.type != "cpu" or tensor.numel() == 0:
             return original(tensor, **arguments)
-        numbers = {key: value for key, value in arguments.items() if key != "generator"}
-        if "val" in numbers and isinstance(numbers["val"], torch.Tensor):
-            numbers["val"] = _number(numbers["val"], self)
-        try:
-            if name == "eye_" and tensor.ndim != 2:
-                raise ValueError
-            scheme: Scheme | None = getattr(presets, name)(**numbers)
-            assert scheme is not None
-            scheme.law(tuple(tensor.shape)).params(KINDS[tensor.dtype])
-        except (TypeError, ValueError, KeyError):
-            # What winit does not draw is torch's to do, or to refuse.
+        if isinstance(arguments.get("val"), torch.Tensor):
+            arguments["val"] = self.number(arguments["val"])
+        scheme = scheme_of_call(name, tensor, arguments)
+        if scheme is None:  # what winit does not draw is torch's to do, or to refuse
             if name not in ("trunc_normal_", "orthogonal_", "sparse_") or not tensor.is_floating_point():
                 return original(tensor, **arguments)
             _try(original, tensor, arguments)
-            scheme = None
         draw = self.draw(f"nn.init.{name}", scheme)
         arguments["generator"] = None
         with torch.no_grad():
@@ -281,7 +290,7 @@ class Capture(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        schema = _schema(func)
+        schema = schema_of(func)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         ours = all(type(tensor) is torch.Tensor or tensor.device.type == "cpu" for tensor in tensors)
         device = kwargs.get("device")
@@ -310,13 +319,13 @@ class Capture(TorchDispatchMode):
     def _drawn_or_derived(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
         draw = None
         if schema.random:
-            draw = self.draw(func.name().removeprefix("aten::"), _law_of_random(func, args, kwargs))
+            draw = self.draw(func.name().removeprefix("aten::"), law_of_random(func, args, kwargs))
             kwargs = {key: value for key, value in kwargs.items() if key != "generator"}
         if schema.writes:
             written = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.writes]
             targets = [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]
             known = self._known_after(func, args, kwargs, targets, draw)
-            overwrites = func._overloadpacket in _OVERWRITE and len(targets) == 1 and _covers(targets[0])
+            overwrites = func._overloadpacket in OVERWRITE and len(targets) == 1 and _covers(targets[0])
             self._put_off(
                 func,
                 args,
@@ -431,7 +440,7 @@ class Capture(TorchDispatchMode):
                 return Known(source[1].scheme, ref, source[1].draw)
             return None
         if name in ("zero_", "fill_"):
-            value = 0.0 if name == "zero_" else _number(args[1], self)
+            value = 0.0 if name == "zero_" else self.number(args[1])
             before = self.held[ref.storage].known if ref.storage in self.held else None
             if value is None or before is None:
                 return None
@@ -447,7 +456,7 @@ class Capture(TorchDispatchMode):
         found = self._law(target)
         if found is None:
             return None
-        scheme = self._changed(name.removesuffix("_"), found[0], found[1].scheme, args, kwargs)
+        scheme = laws.changed(name.removesuffix("_"), found[1].scheme, ref.size, args, kwargs, self.number)
         return None if scheme is None else Known(scheme, ref, found[1].draw)
 
     def _known_of_new(
@@ -466,29 +475,8 @@ class Capture(TorchDispatchMode):
         if name in ("clone", "_to_copy") and targets[0].is_floating_point():
             return Known(found[1].scheme, ref, found[1].draw)
         rest = (None, *(value for at, value in enumerate(args) if at != place))
-        scheme = self._changed(name, found[0], found[1].scheme, rest, kwargs)
+        scheme = laws.changed(name, found[1].scheme, ref.size, rest, kwargs, self.number)
         return None if scheme is None else Known(scheme, ref, found[1].draw)
-
-    def _changed(self, name: str, law: Any, scheme: Scheme, args: Any, kwargs: Any) -> Scheme | None:
-        """The scheme of what arithmetic makes of a law."""
-        if name in ("mul", "div") and len(args) == 2 and not kwargs:
-            number = _number(args[1], self)
-            if number is None or (name == "div" and number == 0):
-                return None
-            return laws.affine(law, number if name == "mul" else 1 / number, 0.0)
-        if name in ("add", "sub") and len(args) == 2:
-            number, alpha = _number(args[1], self), _number(kwargs.get("alpha", 1), self)
-            if number is None or alpha is None:
-                return None
-            return laws.affine(law, 1.0, number * alpha * (1 if name == "add" else -1))
-        if name == "erfinv":
-            return laws.erfinv_of(law)
-        if name == "clamp":
-            given = [*args[1:], *(kwargs.get(end) for end in ("min", "max")[len(args) - 1 :])]
-            low, high = (None if end is None else _number(end, self) for end in given)
-            bounds = (-float("inf") if low is None else low, float("inf") if high is None else high)
-            return scheme if laws.independent(law) and laws.clamped(law, *bounds) else None
-        return None
 
     # ---- afterwards
 
@@ -549,10 +537,24 @@ class Capture(TorchDispatchMode):
                 self.tensor(ref).copy_(value)
 
 
-_OVERWRITE = {_aten.copy_, _aten.zero_, _aten.fill_}
+OVERWRITE = {_aten.copy_, _aten.zero_, _aten.fill_}
 
 
-def _law_of_random(func: Any, args: Any, kwargs: Any) -> Scheme | None:
+def scheme_of_call(name: str, tensor: torch.Tensor, arguments: dict[str, Any]) -> Scheme | None:
+    """The scheme of a call of torch.nn.init on a tensor; None where winit does not draw it."""
+    if name == "eye_" and tensor.ndim != 2:
+        return None
+    try:
+        scheme: Scheme = getattr(presets, name)(
+            **{key: value for key, value in arguments.items() if key != "generator"}
+        )
+        scheme.law(tuple(tensor.shape)).params(KINDS[tensor.dtype])
+    except (TypeError, ValueError, KeyError):
+        return None
+    return scheme
+
+
+def law_of_random(func: Any, args: Any, kwargs: Any) -> Scheme | None:
     """The scheme of an operation that draws; None where it has no law of winit's."""
     dtype = kwargs.get("dtype") or (
         args[0].dtype if args and isinstance(args[0], torch.Tensor) else torch.get_default_dtype()
@@ -585,7 +587,7 @@ def _given(func: Any, args: Any, kwargs: Any, names: tuple[str, ...]) -> list[An
     return values
 
 
-def _site() -> str:
+def site() -> str:
     """Where the code of the user, or of their library of models, is that called."""
     frame: Any = sys._getframe(1)
     while frame is not None:
@@ -606,12 +608,23 @@ def _try(original: Any, tensor: torch.Tensor, arguments: dict[str, Any]) -> None
 
 # ---- torch.nn.init's functions, whose code is exchanged while captures run
 
+
+class Drawing(Protocol):
+    """What torch.nn.init's functions lead to, in its own thread."""
+
+    thread: int
+
+    def initialised(self, name: str, tensor: torch.Tensor, arguments: dict[str, Any], original: Any) -> Any:
+        """Do what the function would have done."""
+        ...
+
+
 _NAMES = [
     "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_", "dirac_", "xavier_uniform_",
     "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_",
 ]  # fmt: skip
 _lock = threading.Lock()
-_running: list[Capture] = []
+_running: list[Drawing] = []
 _codes: dict[str, CodeType] = {}
 _originals: dict[str, FunctionType] = {}
 _functions = [getattr(torch.nn.init, name) for name in _NAMES]
@@ -629,7 +642,7 @@ def _hooked(name: str, arguments: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _swapped(capture: Capture) -> Iterator[None]:
+def swapped(capture: Drawing) -> Iterator[None]:
     """Exchange the code of torch.nn.init's functions: their every name and copy then leads here."""
     with _lock:
         if not _running:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 from winit._core.laws import Constant, Law, Normal, TruncatedNormal, Uniform
 from winit._core.scheme import Scheme
-from winit.schemes import constant, embedding, normal, ones, truncated_normal, uniform, zeros
+from winit.schemes import (
+    constant,
+    dirac,
+    embedding,
+    identity,
+    normal,
+    ones,
+    orthogonal,
+    truncated_normal,
+    uniform,
+    with_layout,
+    zeros,
+)
 
-__all__ = ["affine", "clamped", "erfinv_of", "independent", "scheme_of", "scheme_of_value", "with_zero_row"]
+__all__ = ["affine", "changed", "clamped", "erfinv_of", "independent", "scheme_of", "scheme_of_value", "with_zero_row"]
 
 
 def scheme_of(law: Law) -> Scheme | None:
@@ -54,6 +68,46 @@ def affine(law: Law, factor: float, shift: float) -> Scheme | None:
         return uniform(low, high) if low < high else None
     if isinstance(law, TruncatedNormal):
         return truncated_normal(law.mean * factor + shift, law.std * factor, law.low, law.high)
+    return None
+
+
+def scaled(scheme: Scheme, factor: float) -> Scheme | None:
+    """Return the scheme of a gain times another's values, where it has a gain: orthogonal, dirac, identity."""
+    if isinstance(scheme, with_layout):
+        inner = scaled(scheme.scheme, factor)
+        return None if inner is None else with_layout(inner, scheme.layout)
+    if not isinstance(scheme, (orthogonal, dirac, identity)) or not (math.isfinite(factor) and factor > 0):
+        return None
+    fields = {field: getattr(scheme, field) for field in scheme._fields}
+    return type(scheme)(**{**fields, "gain": scheme.gain * factor})
+
+
+def changed(
+    name: str, scheme: Scheme, size: tuple[int, ...], args: Any, kwargs: Any, number: Callable[[Any], float | None]
+) -> Scheme | None:
+    """Return the scheme of what an operation of torch's makes of values; None where it has none.
+
+    args : the operation's, the first of which is the values. number : reads one that is a number.
+    """
+    law = scheme.law(size)
+    if name in ("mul", "div") and len(args) == 2 and not kwargs:
+        factor = number(args[1])
+        if factor is None or (name == "div" and factor == 0):
+            return None
+        factor = factor if name == "mul" else 1 / factor
+        return affine(law, factor, 0.0) or scaled(scheme, factor)
+    if name in ("add", "sub") and len(args) == 2:
+        shift, alpha = number(args[1]), number(kwargs.get("alpha", 1))
+        if shift is None or alpha is None:
+            return None
+        return affine(law, 1.0, shift * alpha * (1 if name == "add" else -1))
+    if name == "erfinv":
+        return erfinv_of(law)
+    if name == "clamp":
+        given = [*args[1:], *(kwargs.get(end) for end in ("min", "max")[len(args) - 1 :])]
+        low, high = (None if end is None else number(end) for end in given)
+        bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+        return scheme if independent(law) and clamped(law, *bounds) else None
     return None
 
 

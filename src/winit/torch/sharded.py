@@ -1,7 +1,8 @@
 """The parts of a DTensor that this process holds, as boxes of the global tensor.
 
-Which indices of an axis are here is asked of torch's own placements, one mesh axis after the other, as torch shards: uneven
-and empty shards, several mesh axes on one tensor axis, and strided shards come out as lists of indices, and these as runs.
+Which indices of an axis are here is asked of torch's own placements, one mesh axis after the other, as torch shards:
+uneven and empty shards, several mesh axes on one tensor axis, and strided shards come out as lists of indices, and
+these as runs.
 """
 
 from __future__ import annotations
