@@ -30,6 +30,8 @@ MODULES = (
     "winit.presets.torch",
     "winit.recipes",
     "winit.stream",
+    "winit.torch",
+    "winit.torch.init",
 )
 # Public names without an entry of their own, and why.
 APART = {
@@ -40,6 +42,8 @@ APART = {
     "winit.STREAM_VERSION": "a number; docs/streams.md says what it means",
     "winit.activations.TABLE": "the rows behind the functions",
     "winit.activations.gain": "is winit.gain",
+    "winit.torch.init": "a module: its functions have entries of their own",
+    "winit.torch.init.calculate_gain": "is winit.presets.torch.calculate_gain",
     "winit.presets.jax.constant": "is winit.constant",
     "winit.presets.jax.ones": "is winit.ones",
     "winit.presets.jax.zeros": "is winit.zeros",

@@ -9,6 +9,7 @@ import dis
 import fractions
 import functools
 import importlib
+import importlib.util
 import inspect
 import linecache
 import pathlib
@@ -394,6 +395,7 @@ TABLE = {
     "get_include": (winit.get_include, {}),
     "use_engine": (winit.use_engine, {"name": "reference"}),
     "pretrained": (winit.pretrained, {"path": "weights.npz", "plan": PLAN, "seed": 0}),
+    "Source": (also(winit.Source, repr), {"names": "0.bias"}),
     "Axes": (also(Axes, lambda axes: (repr(axes), winit.fans((4, 3), axes))), {"in_": 1, "out": 0}),
     "Param": (also(Param, repr), {"shape": (2, 3), "scheme": NORMAL}),
     "Rule": (also(Rule, repr), {"match": "*", "scheme": NORMAL}),
@@ -628,6 +630,59 @@ def _files(tmp_path_factory):
         winit.use_engine(engine)
 
 
+TORCH = {
+    "constant_": {"val": 1},
+    "sparse_": {"sparsity": 0.5},
+}
+
+
+def _linear():
+    import torch
+
+    return torch.nn.Linear(3, 2)
+
+
+def _tensor():
+    import torch
+
+    return torch.full((4, 4), 7.0)
+
+
+def _torch_table():
+    """The functions of winit.torch, whose calls need torch."""
+    import winit.torch
+    from winit.torch import init
+
+    module = {"module": lambda: _linear(), "seed": 0}
+    plan = Plan({"weight": Param((2, 3), NORMAL), "bias": Param((2,), winit.zeros())})
+    drawn = {"tensor": lambda: _tensor(), "scheme": NORMAL, "seed": 0}
+    table = {
+        "torch.build": (winit.torch.build, {"factory": _linear, "seed": 0}),
+        "torch.plan": (winit.torch.plan, {"factory": _linear}),
+        "torch.report": (winit.torch.report, {"module": lambda: winit.torch.build(_linear, seed=0)}),
+        "torch.materialize_": (winit.torch.materialize_, {**module, "plan": plan}),
+        "torch.init_": (winit.torch.init_, {**module, "rules": [("*", NORMAL)]}),
+        "torch.fill_": (winit.torch.fill_, drawn),
+        "torch.add_": (winit.torch.add_, {"target": lambda: _tensor(), "scheme": NORMAL, "seed": 0}),
+        "torch.patched": (_patched, {"seed": 0}),
+    }
+    for name in (name for name in init.__all__ if name != "calculate_gain"):
+        valid = {"tensor": lambda: _tensor(), **TORCH.get(name, {})}
+        table[f"torch.init.{name}"] = (getattr(init, name), {**valid, "seed": 0})
+    table["torch.init.dirac_"][1]["tensor"] = lambda: _tensor().reshape(4, 2, 2)
+    return table
+
+
+def _patched(module=None, *, seed):
+    import winit.torch
+
+    with winit.torch.patched(module, seed=seed):
+        pass
+
+
+if importlib.util.find_spec("torch") is not None:
+    TABLE |= _torch_table()
+
 NO_CALLS = {  # names that are no functions of a caller's arguments, and elements, which Numba's own compiler checks
     "winit": {"STREAM_VERSION", "Scheme", "activations", "checkpoint", "jit", "methods", "net2net"}
     | {"presets", "recipes", "stream"},
@@ -637,8 +692,22 @@ NO_CALLS = {  # names that are no functions of a caller's arguments, and element
     "winit.jit": {"normal64_at", "normal_at", "philox4x32", "truncated_normal64_at", "truncated_normal_at"}
     | {"uniform64_at", "uniform_at", "word_at"},
     "winit.schemes": {"Scheme", "named"},
+    "winit.torch": {"Report", "init"},
+    "winit.torch.init": {"calculate_gain"},
 }
-MODULES = ("", "checkpoint", "net2net", "methods", "recipes", "activations", "jit", "stream", "schemes")
+MODULES = (
+    "",
+    "checkpoint",
+    "net2net",
+    "methods",
+    "recipes",
+    "activations",
+    "jit",
+    "stream",
+    "schemes",
+    "torch",
+    "torch.init",
+)
 PRESET_MODULES = ("presets.torch", "presets.jax", "presets.keras")
 
 
@@ -646,6 +715,8 @@ PRESET_MODULES = ("presets.torch", "presets.jax", "presets.keras")
 def test_every_function_is_in_the_table(module):
     if module == "winit.jit":
         pytest.importorskip("numba")
+    if module.startswith("winit.torch"):
+        pytest.importorskip("torch")
     prefix = module.removeprefix("winit").removeprefix(".presets").removeprefix(".schemes").removeprefix(".")
     names = set(importlib.import_module(module).__all__) - NO_CALLS.get(module, set())
     known = {*TABLE, *DOORS, *(f"jit.{name}" for name in DOORS)}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from winit import recipes
-from winit._core.checks import check_threads, shown
+from winit._core.checks import check_bool, check_threads, shown
 from winit._core.keys import stream_key
 from winit._core.laws import Constant
 from winit._core.running import run_bounds
@@ -113,10 +113,12 @@ def build(
     ('uniform(low=-0.035714..., high=0.035714...)', 'nn.init.uniform_ in torch.nn.modules.linear:...')
 
     """
+    check_bool(report, "report")
+    wanted = _check_device(device)
     module, origin = _made(factory, dtype, seed, threads, fill=True)
     object.__setattr__(module, _LEFT, origin)
-    if torch.device(device).type != "cpu":
-        module.to(device)
+    if wanted.type != "cpu":
+        module.to(wanted)
     return (module, origin.report) if report else module
 
 
@@ -154,6 +156,15 @@ def report(module: torch.nn.Module) -> Report:
     return _origin(module).report
 
 
+def _check_device(device: Any) -> torch.device:
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"device must be a str or a torch.device, not {shown(device)}")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be one that torch knows, not {shown(device)}") from None
+
+
 def _origin(module: torch.nn.Module) -> _Origin:
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, not {shown(module)}")
@@ -169,7 +180,7 @@ def _made(
     """Run a factory, and give its module's tensors their values."""
     stream_key(seed)
     threads = check_threads(threads)
-    if not callable(factory):
+    if not callable(factory) or isinstance(factory, (torch.nn.Module, Scheme)):
         raise TypeError(f"factory must be a function that returns a torch.nn.Module, not {shown(factory)}")
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype or None, not {shown(dtype)}")

@@ -55,7 +55,7 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
     """
     check_scheme(scheme)
     key = stream_key(seed, name)
-    if layout != "oi":
+    if type(layout) is not str or layout != "oi":
         check_layout(layout)
     if isinstance(tensor, torch.Tensor) and tensor.is_meta:
         check_tensor(tensor)
@@ -76,7 +76,7 @@ class Piece(NamedTuple):
 
 def pieces_of(tensor: torch.Tensor, what: str = "tensor") -> list[Piece]:
     """Give the memory of a tensor: one piece, or the boxes of a DTensor that this process holds."""
-    if not is_sharded(tensor):
+    if not is_sharded(tensor):  # whatever it is that is no tensor at all
         out, kind = memory_of(tensor, what)
         if not tensor.is_contiguous():
             check_destination(out, out.shape)
@@ -137,9 +137,9 @@ def add_(
     scale = check_number(scale, "scale")
     if not isinstance(target, torch.nn.Module):
         if isinstance(target, torch.Tensor) and target.is_meta:
-            check_tensor(target)
+            check_tensor(target, "target")
             return target
-        for out, kind, shape, box in pieces_of(target):
+        for out, kind, shape, box in pieces_of(target, "target"):
             add(out, scheme, seed=seed, name=name, scale=scale, dtype=kind, shape=shape, box=box)
         written(target)
         return target

@@ -69,10 +69,19 @@ def _scheme(make: Callable[..., Scheme], *numbers: Any) -> Scheme:
 
     0.0 and -0.0 are equal in a cache's eyes, and other laws: they are told apart by how they print.
     """
+    zeros = tuple([repr(number) for number in numbers if type(number) is float and number == 0])
     try:
-        return _known(make, tuple([repr(number) for number in numbers if number == 0]), *numbers)
-    except TypeError:  # what has no hash; or what is wrong with the numbers, which is said then
-        return make(*numbers)
+        return _known(make, zeros, *numbers)
+    except (TypeError, ValueError):  # what has no hash; or what is wrong with the numbers, which is said next
+        pass
+    return make(*numbers)
+
+
+def _check_axes(tensor: torch.Tensor, least: int, most: int) -> None:
+    check_tensor(tensor)
+    if not least <= tensor.ndim <= most:
+        wanted = f"{least} axes" if least == most else f"{least} to {most} axes"
+        raise ValueError(f"tensor must have {wanted}, not the shape {tuple(tensor.shape)}")
 
 
 def uniform_(
@@ -122,7 +131,11 @@ def constant_(tensor: _Filled, val: float, *, seed: int | None = None, name: str
     >>> constant_(torch.empty(2), 0.5)
     tensor([0.5000, 0.5000])
     """
-    return _same(tensor, _laws.constant_(val.item() if isinstance(val, torch.Tensor) else val), seed, name)
+    if isinstance(val, torch.Tensor):
+        if val.numel() != 1 or val.is_meta:
+            raise ValueError(f"val must be a number, not a tensor of shape {tuple(val.shape)} on {val.device}")
+        val = val.item()
+    return _same(tensor, _laws.constant_(val), seed, name)
 
 
 def ones_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled:
@@ -150,9 +163,7 @@ def eye_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
-    check_tensor(tensor)
-    if tensor.ndim != 2:
-        raise ValueError(f"eye_ fills matrices, not shape {tuple(tensor.shape)}")
+    _check_axes(tensor, 2, 2)
     return _same(tensor, _laws.eye_(), seed, name)
 
 
@@ -162,6 +173,7 @@ def dirac_(tensor: _Filled, groups: int = 1, *, seed: int | None = None, name: s
     >>> dirac_(torch.empty(2, 2, 3)).tolist()
     [[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]
     """
+    _check_axes(tensor, 3, 5)
     return _same(tensor, _laws.dirac_(groups), seed, name)
 
 
@@ -240,6 +252,7 @@ def sparse_(
     >>> int((sparse_(torch.empty(10, 3), 0.2, seed=0, name="w") == 0).sum())
     6
     """
+    _check_axes(tensor, 2, 2)
     return _drawn(tensor, _laws.sparse_(sparsity, std), generator, seed, name)
 
 

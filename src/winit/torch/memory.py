@@ -60,10 +60,9 @@ def memory_of(tensor: torch.Tensor, what: str = "tensor") -> tuple[np.ndarray, s
         plain = tensor.data
         return (plain if word is None else plain.view(word)).numpy(), kind
     except Exception as error:
-        check_tensor(tensor, what)
-        raise TypeError(
-            f"{what}, a {type(tensor).__name__} on {tensor.device}, gives no memory to fill: {error}"
-        ) from None
+        said = str(error)
+    check_tensor(tensor, what)
+    raise TypeError(f"{what}, a {type(tensor).__name__} on {tensor.device}, gives no memory to fill: {said}")
 
 
 def written(tensor: torch.Tensor) -> None:
