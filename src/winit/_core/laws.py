@@ -112,6 +112,18 @@ class _KernelLaw(Record):
         """Return what a destination needs: what is added is the value before it is rounded to a narrow type."""
         return self.numbers("float32" if to.scale is not None and to.dtype in WORDS else to.dtype)
 
+    def fill_memory(self, address: int, size: int, dtype: str, key: tuple[int, int]) -> bool:
+        """Fill contiguous memory with elements 0.. of a stream, in this thread; False where the engine cannot.
+
+        What a Fill over an array does, for small tensors: to make an array over those was half of a call.
+        """
+        _, engine, isa = _kernels.in_use()
+        fill = getattr(engine, "fill_memory", None)
+        if fill is None or dtype not in _CODES:
+            return False
+        fill(isa, self.kernel, _CODES[dtype], key, self.numbers(dtype), address, size)
+        return True
+
     def bind(self, to: Destination) -> Bound:
         """Bind the law to its kernel."""
         out, dtype = to.out, to.dtype

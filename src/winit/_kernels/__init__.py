@@ -8,6 +8,7 @@ The contract. An engine is a module that offers
     Sparse.run(lo, hi)    as Fill.run; by_units tells whether a range of elements meets few units
     Sparse.rows(first, last, unit_step, input_step, inputs, values)   inputs of units, ascending, and the values there
     words(isa, key, tag, lo, dest)                            the raw stream, from word lo on
+    fill_memory(isa, law, dtype, key, params, address, size)  of "cython" alone: contiguous memory
     instruction_sets()    of "cython" alone: the builds that can run here, widest last; the others have one, "baseline"
 
 law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers, which

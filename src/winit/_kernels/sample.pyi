@@ -16,6 +16,10 @@ class Fill:
     ) -> Fill: ...
     def run(self, lo: int, hi: int) -> None: ...
 
+def fill_memory(
+    isa: str, law: int, dtype: int, key: tuple[int, int], params: tuple[float, ...], address: int, size: int
+) -> None: ...
+
 class Sparse:
     size: int
     by_units: bool

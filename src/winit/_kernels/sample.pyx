@@ -190,6 +190,29 @@ cdef class Fill:
                 axis -= 1
 
 
+cdef Py_ssize_t[6] ITEMSIZES = [4, 8, 2, 2, 1, 1]  # of the rows of winit._kernels.DTYPES
+
+
+def fill_memory(str isa, int law, int dtype, tuple key, tuple params, size_t address, Py_ssize_t size):
+    """Fill `size` elements of memory, one after the other, with elements 0.. of a stream: a Fill without an object."""
+    cdef const winit_table *table = table_named(isa)
+    cdef winit_key words
+    cdef double numbers[9]
+    cdef Py_ssize_t itemsize, i
+    if not 0 <= law < WINIT_LAWS or not 0 <= dtype < WINIT_DTYPES or len(params) > WINIT_MAX_PARAMS or size < 0:
+        raise ValueError(f"no kernel for law {law}, dtype {dtype}, {len(params)} parameters, {size} elements")
+    words.k0, words.k1 = key
+    for i in range(len(params)):
+        numbers[i] = params[i]
+    itemsize = ITEMSIZES[dtype]
+    if size:
+        with nogil:
+            table.fill[law][dtype](
+                words, 0, <uint64_t> size, <char *> address, itemsize, numbers,
+                WINIT_STREAM if size * itemsize >= STREAM_BYTES else WINIT_STORE, 0.0,
+            )
+
+
 cdef class Sparse:
     """Sparse connections of one stream, bound to one destination.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,16 +11,18 @@ from winit._core.bounds import Bound, Destination
 from winit._core.checks import check_number, shown
 from winit._core.drawing import add, check_destination
 from winit._core.keys import stream_key
+from winit._core.laws import INDEPENDENT
 from winit._core.layouts import Layout, check_layout
-from winit._core.running import run_bounds
+from winit._core.running import INLINE, run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
-from winit.torch.memory import check_tensor, memory_of, written
+from winit.torch.memory import KINDS, check_tensor, memory_of, written
 from winit.torch.naming import named_parameters
 from winit.torch.sharded import is_sharded, local_boxes
 
 __all__ = ["add_", "bounds_to", "fill_", "pieces_of"]
 
 _Filled = TypeVar("_Filled", bound=torch.Tensor)
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout: Layout = "oi") -> _Filled:
@@ -57,12 +59,34 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
     key = stream_key(seed, name)
     if type(layout) is not str or layout != "oi":
         check_layout(layout)
+    if _fill_small(tensor, scheme, key, layout):
+        return tensor
     if isinstance(tensor, torch.Tensor) and tensor.is_meta:
         check_tensor(tensor)
         return tensor
     run_bounds(bounds_to(tensor, scheme, key, layout), None)
     written(tensor)
     return tensor
+
+
+def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layout) -> bool:
+    """Fill a small contiguous tensor by its address; False for any other, and for a law without a kernel.
+
+    An array over a tensor, and a destination in it, took longer than torch takes for all of a small tensor.
+    """
+    if type(tensor) not in _PLAIN:
+        return False
+    try:
+        if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_neg() or tensor.numel() > INLINE:
+            return False
+        kind, address = KINDS[tensor.dtype], tensor.data_ptr()
+    except (RuntimeError, KeyError):  # no memory, or another dtype: fill_ says what is wrong
+        return False
+    law = law_of(scheme, tensor.shape, layout, kind, "tensor must hold")
+    if not isinstance(law, INDEPENDENT) or not law.fill_memory(address, tensor.numel(), kind, key):
+        return False
+    written(tensor)
+    return True
 
 
 class Piece(NamedTuple):

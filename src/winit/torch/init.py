@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from math import copysign
 from typing import Any, TypeVar
 
 import torch
 
 from winit._core.checks import shown
+from winit._core.keys import stream_key
 from winit._core.scheme import Scheme
 from winit.presets import torch as _laws
 from winit.presets.torch import calculate_gain
@@ -59,19 +61,34 @@ def _same(tensor: _Filled, scheme: Scheme, seed: int | None, name: str) -> _Fill
     return fill_(tensor, scheme, seed=0 if seed is None else seed, name=name)
 
 
+def _all(tensor: _Filled, value: float, scheme: Scheme, seed: int | None, name: str) -> _Filled:
+    """Fill with 0 or 1, which torch does in less time than asking for the memory takes; the bits are the same."""
+    if type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
+        return _same(tensor, scheme, seed, name)
+    if seed is not None or name:
+        stream_key(0 if seed is None else seed, name)
+    try:
+        with torch.no_grad():
+            tensor.fill_(value)
+        return tensor
+    except (RuntimeError, NotImplementedError):
+        pass
+    return _same(tensor, scheme, seed, name)  # says what is wrong
+
+
 @lru_cache(maxsize=1024, typed=True)
-def _known(make: Callable[..., Scheme], zeros: tuple[str, ...], *numbers: Any) -> Scheme:
+def _known(make: Callable[..., Scheme], sign: float, *numbers: Any) -> Scheme:
     return make(*numbers)
 
 
 def _scheme(make: Callable[..., Scheme], *numbers: Any) -> Scheme:
     """Make a scheme, or find it: making and comparing schemes took longer than filling a small tensor.
 
-    0.0 and -0.0 are equal in a cache's eyes, and other laws: they are told apart by how they print.
+    0.0 and -0.0 are equal in a cache's eyes, and another mean or end-point: the first number's sign tells them apart.
     """
-    zeros = tuple([repr(number) for number in numbers if type(number) is float and number == 0])
+    first = numbers[0]
     try:
-        return _known(make, zeros, *numbers)
+        return _known(make, copysign(1.0, first) if first == 0 else 0.0, *numbers)
     except (TypeError, ValueError):  # what has no hash; or what is wrong with the numbers, which is said next
         pass
     return make(*numbers)
@@ -144,7 +161,7 @@ def ones_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Fille
     >>> ones_(torch.empty(2))
     tensor([1., 1.])
     """
-    return _same(tensor, _ONES, seed, name)
+    return _all(tensor, 1.0, _ONES, seed, name)
 
 
 def zeros_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled:
@@ -153,7 +170,7 @@ def zeros_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Fill
     >>> zeros_(torch.ones(2))
     tensor([0., 0.])
     """
-    return _same(tensor, _ZEROS, seed, name)
+    return _all(tensor, 0.0, _ZEROS, seed, name)
 
 
 def eye_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled:
