@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import torch
 
 from winit._core.checks import shown
-from winit._core.keys import stream_key
 from winit._core.scheme import Scheme
 from winit.presets import torch as _laws
 from winit.presets.torch import calculate_gain
@@ -61,19 +60,7 @@ def _same(tensor: _Filled, scheme: Scheme, seed: int | None, name: str) -> _Fill
     return fill_(tensor, scheme, seed=0 if seed is None else seed, name=name)
 
 
-def _all(tensor: _Filled, value: float, scheme: Scheme, seed: int | None, name: str) -> _Filled:
-    """Fill with 0 or 1, which torch does in less time than asking for the memory takes; the bits are the same."""
-    if type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
-        return _same(tensor, scheme, seed, name)
-    if seed is not None or name:
-        stream_key(0 if seed is None else seed, name)
-    try:
-        with torch.no_grad():
-            tensor.fill_(value)
-        return tensor
-    except (RuntimeError, NotImplementedError):
-        pass
-    return _same(tensor, scheme, seed, name)  # says what is wrong
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -161,7 +148,14 @@ def ones_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Fille
     >>> ones_(torch.empty(2))
     tensor([1., 1.])
     """
-    return _all(tensor, 1.0, _ONES, seed, name)
+    if seed is None and not name and type(tensor) in _PLAIN:
+        try:
+            with torch.no_grad():
+                tensor.fill_(1.0)  # torch takes less time than asking for the memory does; the bits are the same
+            return tensor
+        except (RuntimeError, NotImplementedError):
+            pass
+    return _same(tensor, _ONES, seed, name)
 
 
 def zeros_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled:
@@ -170,7 +164,14 @@ def zeros_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Fill
     >>> zeros_(torch.ones(2))
     tensor([0., 0.])
     """
-    return _all(tensor, 0.0, _ZEROS, seed, name)
+    if seed is None and not name and type(tensor) in _PLAIN:
+        try:
+            with torch.no_grad():
+                tensor.zero_()  # as in ones_
+            return tensor
+        except (RuntimeError, NotImplementedError):
+            pass
+    return _same(tensor, _ZEROS, seed, name)
 
 
 def eye_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled:
