@@ -22,7 +22,7 @@ from winit.schemes import constant, literal
 from winit.torch import laws
 from winit.torch.capture import Capture, Draw, geometry
 from winit.torch.filling import bounds_to, pieces_of
-from winit.torch.memory import KINDS, check_tensor, huge_pages, written
+from winit.torch.memory import KINDS, check_tensor, huge_pages, memory_of, written
 from winit.torch.naming import named_buffers, named_modules, named_parameters, names_of
 
 __all__ = ["Report", "build", "init_", "materialize_", "plan", "report"]
@@ -296,7 +296,8 @@ def _finish(
 
 def _ask_for_pages(tensor: torch.Tensor, name: str) -> None:
     for piece in pieces_of(tensor, name):
-        huge_pages(piece.out)
+        if piece.out.is_cpu:
+            huge_pages(memory_of(piece.out, name)[0])
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, str]]:

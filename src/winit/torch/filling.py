@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import check_number, shown
-from winit._core.drawing import add, check_destination
+from winit._core.drawing import check_destination
+from winit._core.dtypes import FLOATS, arithmetic
 from winit._core.keys import stream_key
-from winit._core.laws import INDEPENDENT
+from winit._core.laws import INDEPENDENT, Law
 from winit._core.layouts import Layout, check_layout
 from winit._core.running import INLINE, run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
+from winit.torch.device import Staged, needs_staging
 from winit.torch.memory import KINDS, check_tensor, memory_of, written
 from winit.torch.naming import named_parameters
 from winit.torch.sharded import is_sharded, local_boxes
@@ -92,24 +93,41 @@ def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layou
 class Piece(NamedTuple):
     """Memory of this process that belongs to a tensor: all of it, or a box."""
 
-    out: np.ndarray
+    out: torch.Tensor
     kind: str
     shape: tuple[int, ...]  # of the global tensor
     box: tuple[slice, ...] | None
+
+    def bind(self, law: Law, key: tuple[int, int], scale: float | None = None) -> Bound:
+        """Bind a law to it: on the CPU its memory, elsewhere by way of the CPU's."""
+        if needs_staging(self.out):
+            return Staged(self.out, law, self.kind, key, self.shape, self.box, scale)
+        array, _ = memory_of(self.out)
+        return law.bind(Destination(array, self.kind, key, self.shape, self.box, scale))
 
 
 def pieces_of(tensor: torch.Tensor, what: str = "tensor") -> list[Piece]:
     """Give the memory of a tensor: one piece, or the boxes of a DTensor that this process holds."""
     if not is_sharded(tensor):  # whatever it is that is no tensor at all
-        out, kind = memory_of(tensor, what)
-        if not tensor.is_contiguous():
-            check_destination(out, out.shape)
-        return [Piece(out, kind, out.shape, None)]
+        return [Piece(*_checked(tensor, what), tuple(tensor.shape), None)]
     local, boxes = local_boxes(tensor, what)
     if not boxes:
         return []
-    out, kind = memory_of(local, what)
+    out, kind = _checked(local, what)
     return [Piece(out[where], kind, tuple(tensor.shape), box) for where, box in boxes]
+
+
+def _checked(tensor: torch.Tensor, what: str) -> tuple[torch.Tensor, str]:
+    """A tensor's values without what autograd knows of it, and the name of its dtype."""
+    if isinstance(tensor, torch.Tensor) and needs_staging(tensor):
+        check_tensor(tensor, what)
+        if tensor.numel() and not tensor.is_contiguous() and 0 in tensor.stride():
+            raise ValueError(f"{what} has elements that share memory (strides {tuple(tensor.stride())})")
+        return tensor.data, KINDS[tensor.dtype]
+    array, kind = memory_of(tensor, what)
+    if not tensor.is_contiguous():
+        check_destination(array, array.shape)
+    return tensor.data, kind
 
 
 def bounds_to(
@@ -117,10 +135,20 @@ def bounds_to(
 ) -> list[Bound]:
     """Bind a scheme to all that this process holds of a tensor."""
     bounds = []
-    for out, kind, shape, box in pieces_of(tensor, what):
-        law = law_of(scheme, shape, layout, kind, "tensor must hold")
-        bounds.append(law.bind(Destination(out, kind, key, shape, box)))
+    for piece in pieces_of(tensor, what):
+        law = law_of(scheme, piece.shape, layout, piece.kind, "tensor must hold")
+        bounds.append(piece.bind(law, key))
     return bounds
+
+
+def _noise_to(piece: Piece, scheme: Scheme, key: tuple[int, int], scale: float, what: str) -> Bound:
+    """Bind noise to a piece, to be added."""
+    if piece.kind not in FLOATS:
+        raise TypeError(f"{what} has the dtype {piece.out.dtype}, and noise is floating-point")
+    rounded = arithmetic(piece.kind, scale)
+    if abs(rounded) == float("inf"):
+        raise ValueError(f"scale {scale!r} is beyond the range of {piece.kind}")
+    return piece.bind(law_of(scheme, piece.shape, "oi", piece.kind), key, rounded)
 
 
 def add_(
@@ -163,25 +191,21 @@ def add_(
         if isinstance(target, torch.Tensor) and target.is_meta:
             check_tensor(target, "target")
             return target
-        for out, kind, shape, box in pieces_of(target, "target"):
-            add(out, scheme, seed=seed, name=name, scale=scale, dtype=kind, shape=shape, box=box)
+        key = stream_key(seed, name)
+        run_bounds([_noise_to(piece, scheme, key, scale, "target") for piece in pieces_of(target, "target")], None)
         written(target)
         return target
     if not name:
         raise ValueError("the noise of a module needs a name, which with each parameter's own keys its stream")
     stream_key(seed, name)
-    todo = []
+    bounds, parameters = [], []
     for own, parameter in named_parameters(target):
         if parameter.is_meta:
             raise ValueError(f"{shown(own)} is on the meta device: noise cannot be added to what has no values")
-        if not parameter.is_floating_point():
-            raise TypeError(f"{shown(own)} has the dtype {parameter.dtype}, and noise is floating-point")
-        pieces = pieces_of(parameter, own)
-        for piece in pieces:
-            law_of(scheme, piece.shape, "oi", piece.kind)
-        todo.append((own, parameter, pieces))
-    for own, parameter, pieces in todo:
-        for out, kind, shape, box in pieces:
-            add(out, scheme, seed=seed, name=f"{name}/{own}", scale=scale, dtype=kind, shape=shape, box=box)
+        key = stream_key(seed, f"{name}/{own}")
+        bounds += [_noise_to(piece, scheme, key, scale, own) for piece in pieces_of(parameter, own)]
+        parameters.append(parameter)
+    run_bounds(bounds, None)
+    for parameter in parameters:
         written(parameter)
     return target

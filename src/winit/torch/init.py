@@ -74,10 +74,11 @@ def _scheme(make: Callable[..., Scheme], *numbers: Any) -> Scheme:
     0.0 and -0.0 are equal in a cache's eyes, and another mean or end-point: the first number's sign tells them apart.
     """
     first = numbers[0]
-    try:
-        return _known(make, copysign(1.0, first) if first == 0 else 0.0, *numbers)
-    except (TypeError, ValueError):  # what has no hash; or what is wrong with the numbers, which is said next
-        pass
+    if type(first) is float or type(first) is int:  # others may compare and hash as they like
+        try:
+            return _known(make, copysign(1.0, first) if first == 0 else 0.0, *numbers)
+        except Exception:
+            pass
     return make(*numbers)
 
 

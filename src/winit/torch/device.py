@@ -1,0 +1,95 @@
+"""Tensors on a device: drawn on the CPU, block by block, in pinned memory, and copied over while others are drawn.
+
+A Staged is a Bound like a kernel's: its ranges run in any order and in any threads. The copies are queued on the stream
+that is current where it was bound, so that what is queued there next sees the values, and nothing is waited for but a
+block of pinned memory that is used again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from winit._core.bounds import Destination
+from winit._core.laws import INDEPENDENT, Law
+from winit._core.running import RANGE, run_bounds
+from winit._core.shapes import boxes_of
+from winit.torch.memory import memory_of
+
+__all__ = ["Staged", "needs_staging"]
+
+
+def needs_staging(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's memory is not the CPU's."""
+    return not tensor.is_cpu
+
+
+class Staged:
+    """A law bound to a tensor on a device, or to a box of it.
+
+    out : the tensor, of the box's shape, any strides. kind, key, shape, box : as of a Destination. scale : None; or the
+    factor with which values are added, of which only one rounding is right: what is there comes over, and goes back.
+    """
+
+    def __init__(
+        self,
+        out: torch.Tensor,
+        law: Law,
+        kind: str,
+        key: tuple[int, int],
+        shape: tuple[int, ...],
+        box: tuple[slice, ...] | None,
+        scale: float | None = None,
+    ) -> None:
+        self.out, self.law, self.kind, self.key, self.shape, self.scale = out, law, kind, key, shape, scale
+        self.box = tuple(slice(0, size) for size in shape) if box is None else box
+        self.size = out.numel()
+        # Another law makes the whole tensor for every box: it is made once.
+        self.by_units = isinstance(law, INDEPENDENT)
+        self.pool: deque[tuple[torch.Tensor, Any]] = deque()
+        self.lock = threading.Lock()
+        self.cuda = out.device.type == "cuda"
+        self.stream = torch.cuda.current_stream(out.device) if self.cuda else None
+
+    def _block(self, count: int) -> torch.Tensor:
+        """Pinned memory of so many elements, whose last copy has ended."""
+        with self.lock:
+            block, copied = self.pool.popleft() if self.pool else (None, None)
+        if block is None or block.numel() < count:
+            size = count if count > RANGE else RANGE
+            return torch.empty(min(size, max(self.size, 1)), dtype=self.out.dtype, pin_memory=self.cuda)
+        if copied is not None:
+            copied.synchronize()
+        return block
+
+    def run(self, lo: int, hi: int) -> None:
+        """Draw elements lo..hi, in the row-major order of the box, and copy them over."""
+        for part in boxes_of(tuple(self.out.shape), lo, hi):
+            shape = tuple(each.stop - each.start for each in part)
+            where: Any = (*part, ...)  # a view of a tensor without axes, too
+            view = self.out[where]
+            block = self._block(view.numel())
+            staged = block[: view.numel()].view(shape)
+            if self.scale is not None:
+                staged.copy_(view)
+            box = tuple(
+                slice(own.start + at.start, own.start + at.stop) for own, at in zip(self.box, part, strict=True)
+            )
+            array, _ = memory_of(staged)
+            bound = self.law.bind(Destination(array, self.kind, self.key, self.shape, box or None, self.scale))
+            if self.by_units:
+                bound.run(0, bound.size)
+            else:
+                run_bounds([bound], None)
+            copied = None
+            with torch.cuda.stream(self.stream) if self.cuda else nullcontext():
+                view.copy_(staged, non_blocking=True)
+                if self.cuda:
+                    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                    copied.record(self.stream)
+            with self.lock:
+                self.pool.append((block, copied))
