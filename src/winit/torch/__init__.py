@@ -4,12 +4,14 @@
 >>> model = winit.torch.build(lambda: torch.nn.Linear(784, 300), seed=0)
 """
 
-from winit.torch import init
+from winit.torch import init, operators
 from winit.torch.building import Report, build, init_, materialize_, plan, report
 from winit.torch.filling import add_, fill_
 from winit.torch.patching import patched
 
 __all__ = ["Report", "add_", "build", "fill_", "init", "init_", "materialize_", "patched", "plan", "report"]
+
+del operators  # registered, and no name of anybody's
 
 
 def __dir__() -> list[str]:

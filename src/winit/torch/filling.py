@@ -12,7 +12,7 @@ from winit._core.drawing import check_destination
 from winit._core.dtypes import FLOATS, arithmetic
 from winit._core.keys import stream_key
 from winit._core.laws import INDEPENDENT, Law
-from winit._core.layouts import Layout, check_layout
+from winit._core.layouts import Axes, Layout, check_layout
 from winit._core.running import INLINE, run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
 from winit.torch.device import Staged, needs_staging
@@ -56,6 +56,9 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
     True
 
     """
+    if torch.compiler.is_compiling():
+        torch.ops.winit.fill_(tensor, _text(scheme), _signed(seed), name, _text(layout))
+        return tensor
     check_scheme(scheme)
     key = stream_key(seed, name)
     if type(layout) is not str or layout != "oi":
@@ -68,6 +71,23 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
     run_bounds(bounds_to(tensor, scheme, key, layout), None)
     written(tensor)
     return tensor
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _text(value: Scheme | Layout) -> str:
+    """A scheme or a layout as an operator takes it, worked out while a graph is made."""
+    if not isinstance(value, str):
+        if not isinstance(value, Axes):
+            check_scheme(value)
+        return repr(value)
+    return value
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _signed(seed: int) -> int:
+    """A seed as an operator takes it: 64 bits with a sign."""
+    stream_key(seed)
+    return seed - (1 << 64) if seed >= 1 << 63 else seed
 
 
 def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layout) -> bool:
@@ -185,6 +205,9 @@ def add_(
     True
 
     """
+    if torch.compiler.is_compiling() and isinstance(target, torch.Tensor):
+        torch.ops.winit.add_(target, _text(scheme), _signed(seed), name, scale)
+        return target
     check_scheme(scheme)
     scale = check_number(scale, "scale")
     if not isinstance(target, torch.nn.Module):
