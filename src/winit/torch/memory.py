@@ -73,9 +73,10 @@ def written(tensor: torch.Tensor) -> None:
 
 def huge_pages(array: np.ndarray) -> None:
     """Ask for huge pages for memory that was not touched yet: touching it is then much of a fill's time less."""
-    if not hasattr(mmap, "MADV_HUGEPAGE") or array.nbytes < 2 * _HUGE or not array.flags.forc:
+    if not hasattr(mmap, "MADV_HUGEPAGE") or array.nbytes < _HUGE or not array.flags.forc:
         return
-    begin = -(-array.ctypes.data // _HUGE) * _HUGE
-    end = (array.ctypes.data + array.nbytes) // _HUGE * _HUGE
-    if begin < end:  # a kernel that does not take the advice is no error
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_HUGEPAGE)
+    # To the ends of ordinary pages: tensors that lie side by side then share the huge pages between them.
+    begin = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    end = -(-(array.ctypes.data + array.nbytes) // mmap.PAGESIZE) * mmap.PAGESIZE
+    # A kernel that does not take the advice is no error.
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_HUGEPAGE)
