@@ -243,7 +243,7 @@ def _keyed(module: torch.nn.Module, capture: Capture) -> list[_Named]:
 
     Tensors of one law come before those that are computed, whatever their order.
     """
-    capture.settle(list(capture.lent))
+    capture.settle(capture.lent)
     found = [_Named(*each) for each in _tensors(module)]
     _check_there(found, capture)
     held = [each for each in found if capture.holds(each.tensor)]

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from winit._core.dtypes import FLOATS
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
-from winit._core.scheme import Scheme
+from winit._core.scheme import Scheme, law_of
 from winit.presets import torch as presets
 from winit.torch import laws
 from winit.torch.filling import bound_to
@@ -123,7 +123,7 @@ class _Schema(NamedTuple):
     writes: tuple[tuple[int, str], ...]  # positions and names of those that it writes
     returns: tuple[int | None, ...]  # what it returns: which of those, or something new
     view: bool
-    random: bool
+    random: bool  # whether it draws, or is not torch's own and may
     tensors: bool  # whether it returns tensors
 
 
@@ -155,7 +155,8 @@ def _schema(func: Any) -> _Schema:
             _UNDECLARED.get(func) or tuple((i, name) for i, name, _ in written),
             returns,
             view,
-            torch.Tag.nondeterministic_seeded in func.tags,
+            torch.Tag.nondeterministic_seeded in func.tags
+            or (func.namespace not in ("aten", "prims") and bool(written or "Tensor" in kinds)),
             all("Tensor" in kind for kind in kinds),
         )
     return found
@@ -173,11 +174,27 @@ _EMPTY = {
     _aten.empty.memory_format, _aten.empty_strided.default, _aten.empty_permuted.default, _aten.empty_like.default,
     _aten.new_empty.default, _aten.new_empty_strided.default,
 }  # fmt: skip
-# What torch.Tensor's methods read without an operation that a dispatch mode sees. Hooks are what pickle and torch.save
-# ask a tensor for before they read its memory.
-_READS: set[Any] = {torch.Tensor.tolist, torch.Tensor._backward_hooks.__get__}  # type: ignore[union-attr]
-# And what gives its memory away, to be written to unseen.
-_LENDS = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__, torch.Tensor.storage}
+# What reads a tensor without an operation that a dispatch mode sees. Hooks are what pickle and torch.save ask a tensor
+# for before they read its memory.
+_READS: set[Any] = {
+    torch.Tensor.tolist, torch.Tensor.data_ptr, torch.Tensor.item, torch.Tensor.__float__, torch.Tensor.__int__,
+    torch.Tensor.__bool__, torch.Tensor.__index__, torch.Tensor.__complex__,
+    torch.Tensor._backward_hooks.__get__,  # type: ignore[union-attr]
+}  # fmt: skip
+# What reads tensors that stand in lists.
+_READS_LISTS = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+# What gives a tensor's memory away, to be written to unseen; and what writes to it itself.
+_LENDS = {
+    torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__, torch.Tensor.storage, torch.Tensor.apply_,
+    torch.Tensor.map_, torch.Tensor.map2_, getattr(torch, "to_dlpack", None),
+}  # fmt: skip
+
+
+def _listed(value: Any) -> list[torch.Tensor]:
+    """The tensors that stand in lists of lists."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [tensor for each in value for tensor in _listed(each)] if isinstance(value, (list, tuple)) else []
 
 
 def _number(value: Any, capture: Capture) -> float | None:
@@ -199,14 +216,18 @@ class _Reads(TorchFunctionMode):
         self.capture = capture
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        lends = func in _LENDS
-        if (lends or func in _READS) and args and isinstance(args[0], torch.Tensor) and self.capture.holds(args[0]):
-            with self.capture.paused():
-                result = self.capture.peek(func, args, kwargs or {})
-                if lends:
-                    self.capture.lend(geometry(args[0]).storage)
-                return result
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _READS_LISTS:
+            self.capture.show(
+                [tensor for value in args for tensor in _listed(value) if isinstance(value, (list, tuple))]
+            )
+        elif func in _READS:
+            self.capture.show(args[:1])
+        elif func in _LENDS:
+            tensors = [value for value in args if isinstance(value, torch.Tensor)]
+            self.capture.show(tensors)
+            self.capture.lend(tensors[:1])
+        return func(*args, **kwargs)
 
 
 class Capture(TorchDispatchMode):
@@ -275,20 +296,33 @@ class Capture(TorchDispatchMode):
 
     def peek(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run what reads drawn values now: a first time under keys that are numbers, and then under their names."""
-        self._show([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)])
+        self.show([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)])
         return func(*args, **kwargs)
 
-    def _show(self, tensors: Iterable[torch.Tensor]) -> None:
+    def show(self, tensors: Iterable[torch.Tensor]) -> None:
         """Give tensors the values that they have by now."""
-        storages = {geometry(tensor).storage for tensor in tensors if self.holds(tensor)}
-        if storages:
-            self.peeked = True
-            self.settle(storages)
-            self.perform({*storages, *self.lent})
+        with self.paused():
+            storages = {geometry(tensor).storage for tensor in tensors if self.holds(tensor)}
+            if storages:
+                self.peeked = True
+                self._bring(storages)
 
-    def lend(self, key: int) -> None:
+    def lend(self, tensors: Iterable[torch.Tensor]) -> None:
         """Remember what is in memory that others may write to without an operation."""
+        with self.paused():
+            for tensor in tensors:
+                if self.holds(tensor):
+                    self._remember(geometry(tensor).storage)
+                elif torch._C._has_storage(tensor):
+                    self.empty.pop(tensor.untyped_storage()._cdata, None)
+
+    def _remember(self, key: int) -> None:
         self.lent[key] = self.held[key].storage.clone()  # type: ignore[no-untyped-call]
+
+    def _bring(self, storages: set[int]) -> None:
+        """Bring storages up to date, with all that was given away."""
+        self.settle(self.lent)
+        self.perform({*storages, *self.lent})
 
     def settle(self, storages: Iterable[int]) -> None:
         """Write down what was written, without an operation, to memory that was given away."""
@@ -296,7 +330,7 @@ class Capture(TorchDispatchMode):
             storage = self.held[key].storage
             now, before = (torch.empty(0, dtype=torch.uint8).set_(each) for each in (storage, self.lent[key]))
             if not torch.equal(now, before):
-                self.lend(key)
+                self._remember(key)
                 whole = Ref(key, torch.uint8, (storage.nbytes(),), (1,), 0)
                 self._write_down(_aten.copy_.default, (whole, now.clone()), {}, [whole], set(), None, whole=True)
 
@@ -315,7 +349,7 @@ class Capture(TorchDispatchMode):
                 raise ValueError
             scheme: Scheme | None = getattr(presets, name)(**numbers)
             assert scheme is not None
-            scheme.law(tuple(tensor.shape)).params(KINDS[tensor.dtype])
+            law_of(scheme, tuple(tensor.shape), "oi", KINDS[tensor.dtype])
         except (TypeError, ValueError, KeyError):
             # What winit does not draw is torch's to do, or to refuse.
             if name not in ("trunc_normal_", "orthogonal_", "sparse_") or not tensor.is_floating_point():
@@ -344,6 +378,8 @@ class Capture(TorchDispatchMode):
         if device is not None and torch.device(device).type != "cpu":
             ours = False
         met = ours and any(self.holds(tensor) for tensor in tensors)
+        if torch.Tag.inplace_view in func.tags:  # another shape, and no values
+            return func(*args, **kwargs)
         if not ours or schema.view or func in _LIKE or func._overloadpacket in _MOVES or not (met or schema.random):
             return self._done(func, args, kwargs, schema)
         if schema.random and _generator(args, kwargs) not in (None, torch.default_generator):
@@ -371,11 +407,11 @@ class Capture(TorchDispatchMode):
         held = [tensor for tensor in tensors if self.holds(tensor)]
         if not held:
             return self._done(func, args, kwargs, schema)
-        self._show(held)
+        self.show(held)
         keys = {geometry(tensor).storage for tensor in held}
         mine = keys - self.lent.keys()
         for key in keys:
-            self.lend(key)
+            self._remember(key)
         result = func(*args, **kwargs)
         self.settle(keys)
         for key in mine:
@@ -397,7 +433,7 @@ class Capture(TorchDispatchMode):
             new = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
             self._put_off(func, args, kwargs, new, draw, whole=True, fresh=len(new))
             known = self._known_of_new(func, args, kwargs, new, draw)
-            if known is not None:
+            if known is not None and _fits(known):
                 self.held[known.ref.storage].known = known
             return made
         results = (made,) if isinstance(made, torch.Tensor) else made
@@ -414,7 +450,7 @@ class Capture(TorchDispatchMode):
             fresh=len(new),
         )
         for target in targets:
-            self.held[geometry(target).storage].known = known
+            self.held[geometry(target).storage].known = known if known is not None and _fits(known) else None
         left = iter(new)
         outs = tuple(next(left) if at is None else written[at] for at in schema.returns)
         return outs[0] if len(outs) == 1 else outs or None
@@ -430,7 +466,8 @@ class Capture(TorchDispatchMode):
         if clear and (func in _SIMPLE or (law is not None and func._overloadpacket.__name__.endswith("_"))):
             return ()
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if schema.random and law is None and clear and len(tensors) == len(targets) == 1 and args[0] is targets[0]:
+        torchs = schema.random and func.namespace == "aten"
+        if torchs and law is None and clear and len(tensors) == len(targets) == 1 and args[0] is targets[0]:
             with torch.random.fork_rng(devices=[]):  # on one element: for what it raises
                 func(torch.empty((1,) * targets[0].ndim, dtype=targets[0].dtype), *args[1:], **kwargs)
             return ()
@@ -470,7 +507,7 @@ class Capture(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if not _plain(tensors) or not (schema.random or targets):
             return None
-        self._show(tensors)
+        self.show(tensors)
         copies = {}
         for target in targets:
             ref = geometry(target)
@@ -522,9 +559,9 @@ class Capture(TorchDispatchMode):
         self._write_down(call, args, kwargs, written, read, draw, whole=whole, fresh=fresh)
         lent = {ref.storage for ref in written} & self.lent.keys() if self.lent else set()
         if lent:  # whoever has the memory sees the change
-            self.perform(lent)
+            self._bring(lent)
             for key in lent:
-                self.lend(key)
+                self._remember(key)
 
     def _write_down(
         self,
@@ -730,6 +767,15 @@ def _plain(made: Any) -> bool:
     return all(each.layout == torch.strided and not each.is_quantized for each in tensors)
 
 
+def _fits(known: Known) -> bool:
+    """Whether a dtype has the values of a law, which arithmetic may have carried beyond it."""
+    try:
+        law_of(known.scheme, known.ref.size, "oi", KINDS[known.ref.dtype])
+    except (TypeError, ValueError, KeyError):
+        return False
+    return True
+
+
 def _generator(args: Any, kwargs: Any) -> Any:
     """The generator that an operation is given, or None."""
     return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Generator)), None)
@@ -750,18 +796,25 @@ def _law_of_random(func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Te
         return None
     name = func._overloadpacket.__name__
     try:
-        if name in ("randn", "randn_like"):
-            return presets.normal_()
-        if name in ("rand", "rand_like"):
-            return presets.uniform_()
-        if name == "normal_":
-            return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
-        if name == "uniform_":
-            return presets.uniform_(*_given(func, args, kwargs, ("from", "to")))
-        if name == "normal" and func._overloadname in ("float_float", "float_float_out"):
-            return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
+        scheme = _scheme_of_random(func, name, args, kwargs)
+        if scheme is not None:
+            law_of(scheme, (), "oi", KINDS[dtype])
     except (TypeError, ValueError):
         return None
+    return scheme
+
+
+def _scheme_of_random(func: Any, name: str, args: Any, kwargs: Any) -> Scheme | None:
+    if name in ("randn", "randn_like"):
+        return presets.normal_()
+    if name in ("rand", "rand_like"):
+        return presets.uniform_()
+    if name == "normal_":
+        return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
+    if name == "uniform_":
+        return presets.uniform_(*_given(func, args, kwargs, ("from", "to")))
+    if name == "normal" and func._overloadname in ("float_float", "float_float_out"):
+        return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
     return None
 
 
