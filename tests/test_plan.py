@@ -934,7 +934,11 @@ MALFORMED = [
         '[tensors]\n"h.{0..3}" = { shape = [1], scheme = "ones()" }\n"h.{3..4}" = { shape = [1], scheme = "ones()" }',
         r"^h\.\{3\.\.4\}: h\.3 is named twice$",
     ),
-    ("one key for a range", tensor('shape = [1], scheme = "ones()", key = "k"', "h.{0..1}"), r"^h\.\{0\.\.1\}: has the key 'k', which 'h\.0'"),
+    (
+        "one key for a range",
+        tensor('shape = [1], scheme = "ones()", key = "k"', "h.{0..1}"),
+        r"^h\.\{0\.\.1\}: has the key 'k', which 'h\.0'",
+    ),
     (
         "backwards range",
         tensor('shape = [1], scheme = "ones()"', "h.{3..1}.w"),
