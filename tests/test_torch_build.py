@@ -1,12 +1,13 @@
 """winit.torch.build, plan, materialize_, init_ and report: the modules that torch's own constructors make, by name.
 
-Laws: of each random tensor, what SEEDS builds hold and what SEEDS eager modules hold are two samples of n = SEEDS times
-its elements. Wei & Dudley 2012 bound the chance that the distributions of two samples of one law and one size n differ by
-more than D by e exp(-n D^2), for every n, and for discrete laws too. Each of at most TENSORS tensors takes an equal share
-of CHANCE, so the file fails with chance 1e-6 at most where the laws are equal; seeds are fixed, so it does so always or
-never. Elements that depend on each other (an orthogonal matrix, normed rows) are held to the same D. Of a tensor of 2500
-elements a standard deviation that is wrong by a third is found; that laws are drawn to the bit is tested beside, and that
-they are torch's in tests/test_presets.py. Constants, buffers, shapes, strides and ties are compared exactly.
+Laws: of each random tensor, what SEEDS builds hold and what SEEDS eager modules hold are two samples of n = SEEDS
+times its elements. Wei & Dudley 2012 bound the chance that the distributions of two samples of one law and one size n
+differ by more than D by e exp(-n D^2), for every n, and for discrete laws too. Each of at most TENSORS tensors takes
+an equal share of CHANCE, so the file fails with chance 1e-6 at most where the laws are equal; seeds are fixed, so it
+does so always or never. Elements that depend on each other (an orthogonal matrix, normed rows) are held to the same D.
+Of a tensor of 2500 elements a standard deviation that is wrong by a third is found; that laws are drawn to the bit is
+tested beside, and that they are torch's in tests/test_presets.py. Constants, buffers, shapes, strides and ties are
+compared exactly.
 """
 
 import copy
@@ -600,13 +601,13 @@ def test_init_by_a_plan_and_what_it_refuses():
 @pytest.mark.slow
 def test_init_by_the_name_of_a_recipe():
     transformers = pytest.importorskip("transformers")
-    module = meta(
-        lambda: transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000))
-    ).to_empty(device="cpu")
+    config = transformers.ResNetConfig(num_labels=1000)
+    module = meta(lambda: transformers.ResNetForImageClassification(config)).to_empty(device="cpu")
     winit.torch.init_(module, "resnet", seed=0)
     plan = winit.recipes.load("resnet")
     for name in ("resnet.embedder.embedder.convolution.weight", "classifier.1.weight"):
-        assert torch.equal(module.get_parameter(name), torch.from_numpy(plan.build(seed=0, only=[name])[name]))
+        wanted = winit.draw(plan[name].scheme, plan[name].shape, seed=0, name=name, layout=plan[name].layout)
+        assert torch.equal(module.get_parameter(name), torch.from_numpy(wanted))
 
 
 # ---- report

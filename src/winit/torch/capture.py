@@ -117,6 +117,11 @@ def covers(tensor: torch.Tensor) -> bool:
     return True
 
 
+def _overlaps(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is expanded, so that torch refuses to write to it."""
+    return 0 in (stride for stride, size in zip(tensor.stride(), tensor.size(), strict=True) if size > 1)
+
+
 class _Schema(NamedTuple):
     """What an operation does to its arguments."""
 
@@ -194,7 +199,8 @@ def _listed(value: Any) -> list[torch.Tensor]:
     """The tensors that stand in lists of lists."""
     if isinstance(value, torch.Tensor):
         return [value]
-    return [tensor for each in value for tensor in _listed(each)] if isinstance(value, (list, tuple)) else []
+    held = [each for each in value if isinstance(each, (torch.Tensor, list, tuple))]  # numbers may be many
+    return [tensor for each in held for tensor in _listed(each)]
 
 
 def _number(value: Any, capture: Capture) -> float | None:
@@ -218,9 +224,8 @@ class _Reads(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _READS_LISTS:
-            self.capture.show(
-                [tensor for value in args for tensor in _listed(value) if isinstance(value, (list, tuple))]
-            )
+            lists = [value for value in (*args, *kwargs.values()) if isinstance(value, (list, tuple))]
+            self.capture.show(_listed(lists))
         elif func in _READS:
             self.capture.show(args[:1])
         elif func in _LENDS:
@@ -339,7 +344,8 @@ class Capture(TorchDispatchMode):
     def initialised(self, name: str, tensor: torch.Tensor, arguments: dict[str, Any], original: Any) -> Any:
         """A function of torch.nn.init was called."""
         plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"
-        if not plain or tensor.numel() == 0 or arguments.get("generator") not in (None, torch.default_generator):
+        own = arguments.get("generator") not in (None, torch.default_generator)
+        if not plain or own or tensor.numel() == 0 or _overlaps(tensor):
             return original(tensor, **arguments)
         numbers = {key: value for key, value in arguments.items() if key != "generator"}
         if "val" in numbers and isinstance(numbers["val"], torch.Tensor):
@@ -462,7 +468,7 @@ class Capture(TorchDispatchMode):
 
         None where what it returns depends on values, or is what winit does not know of.
         """
-        clear = not any(0 in (s for s, n in zip(t.stride(), t.size(), strict=True) if n > 1) for t in targets)
+        clear = not any(map(_overlaps, targets))
         if clear and (func in _SIMPLE or (law is not None and func._overloadpacket.__name__.endswith("_"))):
             return ()
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
