@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,7 +23,7 @@ from winit._plans.param import Param, Rule
 from winit._plans.plan import Plan, check_plan
 from winit.schemes import constant, literal
 from winit.torch import laws
-from winit.torch.capture import Capture, Draw, geometry
+from winit.torch.capture import Capture, Draw, covers, geometry
 from winit.torch.filling import bounds_to, pieces_of
 from winit.torch.memory import KINDS, check_tensor, huge_pages, memory_of, written
 from winit.torch.naming import named_buffers, named_modules, named_parameters, names_of
@@ -29,6 +32,7 @@ __all__ = ["Report", "build", "init_", "materialize_", "plan", "report"]
 
 _Model = TypeVar("_Model", bound=torch.nn.Module)
 _LEFT = "_winit_origin"  # the attribute of a module that build leaves
+_RUNS = 10  # of a constructor that draws by what it has drawn, until the names and the draws agree
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ def build(
     values depend on (seed, name, law, dtype) alone, and on no order. Constants and computed buffers are the
     constructor's own; tied weights are drawn once. What is no law of winit's (a rejection sampler, a spectral norm) is
     done by torch, on the CPU, under a generator that (seed, name) seeds. A copy of a weight has that weight's values.
+
+    What the constructor draws from a torch.Generator of its own has that generator's values. NumPy's and Python's
+    global generators are seeded by `seed` while it runs, and left as they were. A constructor that reads what it has
+    drawn runs again, so that it reads what its tensors get in the end.
 
     Parameters
     ----------
@@ -184,25 +192,24 @@ def _made(
         raise TypeError(f"factory must be a function that returns a torch.nn.Module, not {shown(factory)}")
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype or None, not {shown(dtype)}")
-    capture = Capture(seed)
-    module = _run(factory, dtype, capture)
-    named = _keyed(module, capture)
-    if capture.peeked:  # once more: what was read is now drawn under its name
-        again = Capture(seed, [draw.key for draw in capture.draws])
-        module = _run(factory, dtype, again)
-        named = _keyed(module, again)
-        if [(draw.call, draw.key) for draw in again.draws] != [(draw.call, draw.key) for draw in capture.draws]:
-            raise ValueError(
-                "the constructor reads values that it has drawn, and goes on to draw others by them: its tensors have "
-                "no law that depends on the seed and their names alone"
-            )
-        capture = again
-    return module, _finish(module, capture, named, threads, fill=fill)
+    earlier: list[Draw] = []
+    for _ in range(_RUNS):
+        capture = Capture(seed, earlier)
+        module = _run(factory, dtype, capture)
+        used = [draw.key for draw in capture.draws]
+        named = _keyed(module, capture)
+        if not capture.peeked or used == [draw.key for draw in capture.draws]:
+            return module, _finish(module, capture, named, threads, fill=fill)
+        earlier = capture.draws  # once more: what was read is then drawn under its name
+    raise ValueError(
+        "the constructor reads values that it has drawn, and goes on to draw others by them: its tensors have no law "
+        "that depends on the seed and their names alone"
+    )
 
 
 def _run(factory: Callable[[], _Model], dtype: torch.dtype | None, capture: Capture) -> _Model:
     before = torch.get_default_dtype()
-    with capture.running():
+    with _seeded(capture.seed), capture.running():
         try:
             if dtype is not None:
                 torch.set_default_dtype(dtype)
@@ -212,6 +219,20 @@ def _run(factory: Callable[[], _Model], dtype: torch.dtype | None, capture: Capt
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"factory must return a torch.nn.Module, not {shown(module)}")
     return module
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the generators that Python and NumPy keep for all while the block runs, and leave them as they were."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    low, high = stream_key(seed, "numpy.random")
+    random.seed(low | high << 32)
+    np.random.seed([low, high])  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 # ---- from events to values
@@ -233,15 +254,17 @@ def _keyed(module: torch.nn.Module, capture: Capture) -> list[_Named]:
 
     Tensors of one law come before those that are computed, whatever their order.
     """
+    capture.settle(capture.lent)
     found = [_Named(*each) for each in _tensors(module)]
     _check_there(found, capture)
-    for each in found:
-        if capture.holds(each.tensor):
-            each.known = _known(capture, each.tensor)
-            if each.known is not None:
-                _name([each.known[1]], each.name)
-    for each in found:
-        if capture.holds(each.tensor) and each.known is None:
+    held = [each for each in found if capture.holds(each.tensor)]
+    shared = Counter(geometry(each.tensor).storage for each in held)
+    for each in held:
+        each.known = _known(capture, each.tensor, shared=shared[geometry(each.tensor).storage] > 1)
+        if each.known is not None:
+            _name([each.known[1]], each.name)
+    for each in held:
+        if each.known is None:
             each.events = sorted(capture.needed(geometry(each.tensor).storage), key=lambda event: event.at)
             _name([event.draw for event in each.events if event.draw is not None], each.name)
     return found
@@ -257,7 +280,7 @@ def _finish(
     module: torch.nn.Module, capture: Capture, named: Sequence[_Named], threads: int | None, *, fill: bool
 ) -> _Origin:
     """Give every tensor its values; returns what the module's plan is."""
-    capture.perform({geometry(each.tensor).storage for each in named if each.events})
+    capture.perform({geometry(each.tensor).storage for each in named if each.events} | _elsewhere(capture, named))
     bounds = []
     for each in named if fill else ():
         if each.known is not None and each.tensor.numel():
@@ -294,6 +317,11 @@ def _finish(
     return _Origin({name: params[name] for name in state if name in params}, refused, Report(rows))
 
 
+def _elsewhere(capture: Capture, named: Sequence[_Named]) -> set[int]:
+    """Find the storages that somebody keeps, if not as a tensor of the module: in another object, or a closure."""
+    return capture.kept() - {geometry(each.tensor).storage for each in named if capture.holds(each.tensor)}
+
+
 def _ask_for_pages(tensor: torch.Tensor, name: str) -> None:
     for piece in pieces_of(tensor, name):
         if piece.out.is_cpu:
@@ -321,7 +349,7 @@ def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, str]]
 def _inside(value: Any, path: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(value, torch.Tensor):
         yield path, value
-    elif depth and isinstance(value, Mapping):
+    elif depth and isinstance(value, dict):
         for key, item in value.items():
             yield from _inside(item, f"{path}.{key}", depth - 1)
     elif depth and isinstance(value, (list, tuple)) and len(value) < 10_000:
@@ -345,8 +373,8 @@ def _check_there(found: Sequence[_Named], capture: Capture) -> None:
             raise ValueError(f"{shown(each.name)} has no values: its constructor allocates it, and never fills it")
 
 
-def _known(capture: Capture, tensor: torch.Tensor) -> tuple[Scheme, Draw] | None:
-    """The scheme of a tensor whose storage has one law, and its draw."""
+def _known(capture: Capture, tensor: torch.Tensor, *, shared: bool) -> tuple[Scheme, Draw] | None:
+    """The scheme of a tensor whose storage has one law, and its draw; shared: other tensors lie there too."""
     ref = geometry(tensor)
     known = capture.held[ref.storage].known
     if known is None:
@@ -354,15 +382,16 @@ def _known(capture: Capture, tensor: torch.Tensor) -> tuple[Scheme, Draw] | None
     if known.ref == ref:
         return known.scheme, known.draw
     law = known.scheme.law(known.ref.size)
-    whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes() and ref.dtype == known.ref.dtype
+    whole = covers(tensor) and ref.dtype == known.ref.dtype
     # Independent elements may lie otherwise than they were drawn, unless another tensor shares them.
-    scheme = laws.scheme_of(law) if whole and laws.independent(law) else None
+    scheme = laws.scheme_of(law) if whole and not shared and laws.independent(law) else None
     return None if scheme is None else (scheme, known.draw)
 
 
 def _param(each: _Named) -> Param:
     """The plan's word for a tensor."""
     tensor = each.tensor
+    check_tensor(tensor)
     if each.known is None:
         return Param(tuple(tensor.shape), _literal(tensor), KINDS[tensor.dtype])
     scheme, draw = each.known

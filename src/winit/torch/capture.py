@@ -24,9 +24,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from winit._core.dtypes import FLOATS
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
-from winit._core.scheme import Scheme
+from winit._core.scheme import Scheme, law_of
 from winit.presets import torch as presets
 from winit.torch import laws
 from winit.torch.filling import bounds_to
@@ -37,6 +38,7 @@ __all__ = [
     "Capture",
     "Draw",
     "Ref",
+    "covers",
     "geometry",
     "law_of_random",
     "number_of",
@@ -79,7 +81,7 @@ class _Event:
     kwargs: Any
     written: list[Ref]
     read: set[int]
-    fresh: bool  # what it writes is a new tensor, and not one of its arguments
+    fresh: int  # how many of what it writes, the first, are new tensors, and not its arguments
     whole: bool  # all of the one storage that it writes is overwritten, unread
     draw: Draw | None
 
@@ -113,7 +115,7 @@ def geometry(tensor: torch.Tensor) -> Ref:
     )
 
 
-def _covers(tensor: torch.Tensor) -> bool:
+def covers(tensor: torch.Tensor) -> bool:
     """Whether a tensor is all of its storage, each element once."""
     if tensor.numel() * tensor.element_size() != tensor.untyped_storage().nbytes():
         return False
@@ -128,17 +130,26 @@ def _covers(tensor: torch.Tensor) -> bool:
     return True
 
 
+def _overlaps(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is expanded, so that torch refuses to write to it."""
+    return 0 in (stride for stride, size in zip(tensor.stride(), tensor.size(), strict=True) if size > 1)
+
+
 class _Schema(NamedTuple):
     """What an operation does to its arguments."""
 
     writes: tuple[tuple[int, str], ...]  # positions and names of those that it writes
-    returns: tuple[int, ...]  # which of those it returns
+    returns: tuple[int | None, ...]  # what it returns: which of those, or something new
     view: bool
-    random: bool
+    random: bool  # whether it draws, or is not torch's own and may
     tensors: bool  # whether it returns tensors
 
 
 _schemas: dict[Any, _Schema] = {}
+# What an operation writes without saying so.
+_UNDECLARED = {_aten.native_batch_norm.default: ((3, "running_mean"), (4, "running_var"))}
+# Results that lie in columns, where the meta device says rows.
+_COLUMNS = {(_aten._linalg_svd.default, 2), (_aten.linalg_eig.default, 1)}
 
 
 def schema_of(func: Any) -> _Schema:
@@ -153,26 +164,28 @@ def schema_of(func: Any) -> _Schema:
         ]
         returns = tuple(
             next(n for n, (_, _, names) in enumerate(written) if names & each.alias_info.before_set)
-            for each in schema.returns
             if each.alias_info is not None and each.alias_info.is_write
+            else None
+            for each in schema.returns
         )
         view = any(each.alias_info is not None and not each.alias_info.is_write for each in schema.returns)
         kinds = [str(each.type) for each in schema.returns]
         found = _schemas[func] = _Schema(
-            tuple((i, name) for i, name, _ in written),
+            _UNDECLARED.get(func) or tuple((i, name) for i, name, _ in written),
             returns,
             view,
-            torch.Tag.nondeterministic_seeded in func.tags,
+            torch.Tag.nondeterministic_seeded in func.tags
+            or (func.namespace not in ("aten", "prims") and bool(written or "Tensor" in kinds)),
             all("Tensor" in kind for kind in kinds),
         )
     return found
 
 
-# Factories of the like of a tensor, which do not read it.
+# Factories of the like of a tensor, and a choice by its shape: they do not read it.
 _LIKE = {
     _aten.empty_like.default, _aten.zeros_like.default, _aten.ones_like.default, _aten.full_like.default,
     _aten.new_empty.default, _aten.new_empty_strided.default, _aten.new_zeros.default, _aten.new_ones.default,
-    _aten.new_full.default,
+    _aten.new_full.default, _aten._fused_sdp_choice.default,
 }  # fmt: skip
 # What gives a tensor another storage, and touches no values.
 _MOVES = {_aten.set_, _aten.resize_}
@@ -180,8 +193,28 @@ _EMPTY = {
     _aten.empty.memory_format, _aten.empty_strided.default, _aten.empty_permuted.default, _aten.empty_like.default,
     _aten.new_empty.default, _aten.new_empty_strided.default,
 }  # fmt: skip
-# What torch.Tensor's methods read without an operation that a dispatch mode sees.
-_READS = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist, torch.Tensor.__dlpack__}
+# What reads a tensor without an operation that a dispatch mode sees. Hooks are what pickle and torch.save ask a tensor
+# for before they read its memory.
+_READS: set[Any] = {
+    torch.Tensor.tolist, torch.Tensor.data_ptr, torch.Tensor.item, torch.Tensor.__float__, torch.Tensor.__int__,
+    torch.Tensor.__bool__, torch.Tensor.__index__, torch.Tensor.__complex__,
+    torch.Tensor._backward_hooks.__get__,  # type: ignore[union-attr]
+}  # fmt: skip
+# What reads tensors that stand in lists.
+_READS_LISTS = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+# What gives a tensor's memory away, to be written to unseen; and what writes to it itself.
+_LENDS = {
+    torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__, torch.Tensor.storage, torch.Tensor.apply_,
+    torch.Tensor.map_, torch.Tensor.map2_, getattr(torch, "to_dlpack", None),
+}  # fmt: skip
+
+
+def _listed(value: Any) -> list[torch.Tensor]:
+    """The tensors that stand in lists of lists."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    held = [each for each in value if isinstance(each, (torch.Tensor, list, tuple))]  # numbers may be many
+    return [tensor for each in held for tensor in _listed(each)]
 
 
 def number_of(value: Any) -> float | None:
@@ -203,23 +236,31 @@ class _Reads(TorchFunctionMode):
         self.capture = capture
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _READS and args and isinstance(args[0], torch.Tensor) and self.capture.holds(args[0]):
-            with self.capture.paused():
-                return self.capture.peek(func, args, kwargs or {})
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _READS_LISTS:
+            lists = [value for value in (*args, *kwargs.values()) if isinstance(value, (list, tuple))]
+            self.capture.show(_listed(lists))
+        elif func in _READS:
+            self.capture.show(args[:1])
+        elif func in _LENDS:
+            tensors = [value for value in args if isinstance(value, torch.Tensor)]
+            self.capture.show(tensors)
+            self.capture.lend(tensors[:1])
+        return func(*args, **kwargs)
 
 
 class Capture(TorchDispatchMode):
     """Runs a constructor, and puts off what it draws."""
 
-    def __init__(self, seed: int, keys: Sequence[str | None] = ()) -> None:
-        """Keys: of the draws in their order, as an earlier run has found them."""
+    def __init__(self, seed: int, earlier: Sequence[Draw] = ()) -> None:
+        """Earlier: the draws of an earlier run in their order, with the keys that it has found."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seed, self.keys = seed, keys
+        self.seed, self.earlier, self.at = seed, earlier, 0
         self.draws: list[Draw] = []
         self.peeked = False  # whether values were read that a later run would draw under other names
         self.held: dict[int, _Held] = {}
         self.empty: dict[int, torch.UntypedStorage] = {}  # nobody has written to these
+        self.lent: dict[int, torch.UntypedStorage] = {}  # given away as arrays: what was in them when last looked at
         self.count = 0
         self.thread = threading.get_ident()
 
@@ -228,7 +269,11 @@ class Capture(TorchDispatchMode):
         return False  # what torch would wrap itself in to skip it takes 0.6 s to import
 
     def holds(self, tensor: torch.Tensor) -> bool:
-        return tensor.device.type == "cpu" and tensor.untyped_storage()._cdata in self.held
+        return (
+            tensor.device.type == "cpu"
+            and torch._C._has_storage(tensor)
+            and tensor.untyped_storage()._cdata in self.held
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -252,23 +297,73 @@ class Capture(TorchDispatchMode):
 
     def draw(self, call: str, scheme: Scheme | None) -> Draw:
         """Write down that something was drawn."""
-        at = len(self.draws)
-        draw = Draw(f"{call} in {site()}", scheme, f"#{at}" if at >= len(self.keys) else self.keys[at])
+        call = f"{call} in {site()}"
+        draw = Draw(call, scheme, self._key(call))
         self.draws.append(draw)
         return draw
 
+    def _key(self, call: str) -> str | None:
+        """The key of the next draw: that of an earlier run's draw of this call, the next in their order.
+
+        A loop that draws until it likes what it sees may draw more often than in the earlier run, or less.
+        """
+        again = bool(self.draws) and self.draws[-1].call == call
+        for at in range(self.at, self.at + 1 if again else len(self.earlier)):
+            if at < len(self.earlier) and self.earlier[at].call == call:
+                self.at = at + 1
+                return self.earlier[at].key
+        if again and self.earlier:
+            name, _, number = (self.draws[-1].key or "").rpartition("#")
+            return f"{name}#{int(number) + 1}" if number.isdecimal() else f"{number}#1"
+        return f"#{len(self.draws)}"
+
     def peek(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run what reads drawn values now: a first time under keys that are numbers, and then under their names."""
-        self.peeked = True
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        self.perform({ref.storage for ref in map(geometry, tensors) if ref.storage in self.held})
+        self.show([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)])
         return func(*args, **kwargs)
+
+    def show(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give tensors the values that they have by now."""
+        with self.paused():
+            storages = {geometry(tensor).storage for tensor in tensors if self.holds(tensor)}
+            if storages:
+                self.peeked = True
+                self._bring(storages)
+
+    def lend(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Remember what is in memory that others may write to without an operation."""
+        with self.paused():
+            for tensor in tensors:
+                if self.holds(tensor):
+                    self._remember(geometry(tensor).storage)
+                elif torch._C._has_storage(tensor):
+                    self.empty.pop(tensor.untyped_storage()._cdata, None)
+
+    def _remember(self, key: int) -> None:
+        self.lent[key] = self.held[key].storage.clone()  # type: ignore[no-untyped-call]
+
+    def _bring(self, storages: set[int]) -> None:
+        """Bring storages up to date, with all that was given away."""
+        self.settle(self.lent)
+        self.perform({*storages, *self.lent})
+
+    def settle(self, storages: Iterable[int]) -> None:
+        """Write down what was written, without an operation, to memory that was given away."""
+        for key in self.lent.keys() & set(storages) if self.lent else ():
+            storage = self.held[key].storage
+            now, before = (torch.empty(0, dtype=torch.uint8).set_(each) for each in (storage, self.lent[key]))
+            if not torch.equal(now, before):
+                self._remember(key)
+                whole = Ref(key, torch.uint8, (storage.nbytes(),), (1,), 0)
+                self._write_down(_aten.copy_.default, (whole, now.clone()), {}, [whole], set(), None, whole=True)
 
     # ---- torch.nn.init
 
     def initialised(self, name: str, tensor: torch.Tensor, arguments: dict[str, Any], original: Any) -> Any:
         """A function of torch.nn.init was called."""
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.device.type != "cpu" or tensor.numel() == 0:
+        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"
+        own = arguments.get("generator") not in (None, torch.default_generator)
+        if not plain or own or tensor.numel() == 0 or _overlaps(tensor):
             return original(tensor, **arguments)
         if isinstance(arguments.get("val"), torch.Tensor):
             arguments["val"] = self.number(arguments["val"])
@@ -277,12 +372,13 @@ class Capture(TorchDispatchMode):
             if name not in ("trunc_normal_", "orthogonal_", "sparse_") or not tensor.is_floating_point():
                 return original(tensor, **arguments)
             _try(original, tensor, arguments)
+            scheme = None
         draw = self.draw(f"nn.init.{name}", scheme)
         arguments["generator"] = None
         with torch.no_grad():
             ref = geometry(tensor)
-            self._put_off(original, (tensor,), arguments, [tensor], draw, whole=_covers(tensor))
-            if scheme is not None and _covers(tensor):
+            self._put_off(original, (tensor,), arguments, [tensor], draw, whole=covers(tensor))
+            if scheme is not None and covers(tensor):
                 self.held[ref.storage].known = Known(scheme, ref, draw)
         return tensor
 
@@ -292,13 +388,19 @@ class Capture(TorchDispatchMode):
         kwargs = kwargs or {}
         schema = schema_of(func)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if any(type(tensor).__torch_dispatch__ is not _PLAIN for tensor in tensors):
+            return NotImplemented  # tensors made of tensors: operations on those come back here
         ours = all(type(tensor) is torch.Tensor or tensor.device.type == "cpu" for tensor in tensors)
         device = kwargs.get("device")
         if device is not None and torch.device(device).type != "cpu":
             ours = False
         met = ours and any(self.holds(tensor) for tensor in tensors)
+        if torch.Tag.inplace_view in func.tags:  # another shape, and no values
+            return func(*args, **kwargs)
         if not ours or schema.view or func in _LIKE or func._overloadpacket in _MOVES or not (met or schema.random):
             return self._done(func, args, kwargs, schema)
+        if schema.random and _generator(args, kwargs) not in (None, torch.default_generator):
+            return self._under_its_own(func, args, kwargs, schema)
         if not schema.random and not schema.tensors:
             return self.peek(func, args, kwargs)
         return self._drawn_or_derived(func, args, kwargs, schema)
@@ -316,61 +418,127 @@ class Capture(TorchDispatchMode):
                     self.empty.pop(tensor.untyped_storage()._cdata, None)
         return result
 
-    def _drawn_or_derived(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
-        draw = None
-        if schema.random:
-            draw = self.draw(func.name().removeprefix("aten::"), law_of_random(func, args, kwargs))
-            kwargs = {key: value for key, value in kwargs.items() if key != "generator"}
-        if schema.writes:
-            written = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.writes]
-            targets = [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]
-            known = self._known_after(func, args, kwargs, targets, draw)
-            overwrites = func._overloadpacket in OVERWRITE and len(targets) == 1 and _covers(targets[0])
-            self._put_off(
-                func,
-                args,
-                kwargs,
-                targets,
-                draw,
-                whole=overwrites or (draw is not None and len(targets) == 1 and _covers(targets[0])),
-            )
-            for target in targets:
-                self.held[geometry(target).storage].known = known
-            outs = tuple(written[n] for n in schema.returns)
-            return outs[0] if len(outs) == 1 else outs or None
-        result = self._shaped(func, args, kwargs)
-        if result is None:  # its shape depends on values
-            return self.peek(func, args, kwargs)
-        targets = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        self._put_off(func, args, kwargs, targets, draw, whole=True, fresh=True)
-        known = self._known_of_new(func, args, kwargs, targets, draw)
-        if known is not None:
-            self.held[known.ref.storage].known = known
+    def _under_its_own(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
+        """Run a draw from a generator that the constructor has made: its values are the constructor's own."""
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        held = [tensor for tensor in tensors if self.holds(tensor)]
+        if not held:
+            return self._done(func, args, kwargs, schema)
+        self.show(held)
+        keys = {geometry(tensor).storage for tensor in held}
+        mine = keys - self.lent.keys()
+        for key in keys:
+            self._remember(key)
+        result = func(*args, **kwargs)
+        self.settle(keys)
+        for key in mine:
+            del self.lent[key]
         return result
 
-    def _shaped(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _drawn_or_derived(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
+        draw = None
+        written = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.writes]
+        targets = [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]
+        law = law_of_random(func, args, kwargs, targets) if schema.random else None
+        made = self._results(func, args, kwargs, targets, schema, law)
+        if made is None:
+            return self.peek(func, args, kwargs)
+        if schema.random:
+            draw = self.draw(func.name().removeprefix("aten::"), law)
+            args, kwargs = _without_generator(args, kwargs)
+        if not written:
+            new = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+            self._put_off(func, args, kwargs, new, draw, whole=True, fresh=len(new))
+            known = self._known_of_new(func, args, kwargs, new, draw)
+            if known is not None and _fits(known):
+                self.held[known.ref.storage].known = known
+            return made
+        results = (made,) if isinstance(made, torch.Tensor) else made
+        new = [each for each, at in zip(results, schema.returns, strict=False) if at is None]
+        known = None if new else self._known_after(func, args, kwargs, targets, draw)
+        overwrites = not new and len(targets) == 1 and covers(targets[0])
+        self._put_off(
+            func,
+            args,
+            kwargs,
+            [*new, *targets],
+            draw,
+            whole=overwrites and (draw is not None or func._overloadpacket in OVERWRITE),
+            fresh=len(new),
+        )
+        for target in targets:
+            self.held[geometry(target).storage].known = known if known is not None and _fits(known) else None
+        left = iter(new)
+        outs = tuple(next(left) if at is None else written[at] for at in schema.returns)
+        return outs[0] if len(outs) == 1 else outs or None
+
+    def _results(
+        self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: _Schema, law: Scheme | None
+    ) -> Any:
+        """Give tensors like those that an operation would return, untouched, or raise what it would raise.
+
+        None where what it returns depends on values, or is what winit does not know of.
+        """
+        clear = not any(map(_overlaps, targets))
+        if clear and (func in _SIMPLE or (law is not None and func._overloadpacket.__name__.endswith("_"))):
+            return ()
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        torchs = schema.random and func.namespace == "aten"
+        if torchs and law is None and clear and len(tensors) == len(targets) == 1 and args[0] is targets[0]:
+            with torch.random.fork_rng(devices=[]):  # on one element: for what it raises
+                func(torch.empty((1,) * targets[0].ndim, dtype=targets[0].dtype), *args[1:], **kwargs)
+            return ()
+        made = self._shaped(func, args, kwargs, targets, schema) if clear else None
+        return self._tried(func, args, kwargs, targets, schema) if made is None else made
+
+    def _shaped(self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: _Schema) -> Any:
         """Give the tensors that an operation would return, untouched: their shapes come from the meta device.
 
-        None where those depend on values.
+        Arguments that it writes, out=, get the shapes that it would give them. None where that device has no answer.
         """
+        memo: dict[int, torch.Tensor] = {}
 
         def to_meta(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
-                return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+                memo[id(value)] = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+                return memo[id(value)]
             return value
 
-        def to_memory(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
-                return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype)
-            return value
-
+        if any(isinstance(leaf, torch.dtype) and leaf in _QUANTISED for leaf in tree_leaves((args, kwargs))):
+            return None  # which the meta device forgets
         takes_device = any(argument.name == "device" for argument in func._schema.arguments)
-        on_meta = {**tree_map(to_meta, kwargs), **({"device": "meta"} if takes_device else {})}
         try:
+            on_meta = {**tree_map(to_meta, kwargs), **({"device": "meta"} if takes_device else {})}
             made = func(*tree_map(to_meta, args), **on_meta)
-        except (NotImplementedError, RuntimeError):
+        except Exception:  # of many kinds: the operation itself will say what is wrong
             return None
-        return tree_map(to_memory, made)
+        if not _plain(made):
+            return None
+        for target in targets:
+            if memo[id(target)].size() != target.size():
+                target.resize_(memo[id(target)].size())
+        return _in_memory(func, made, schema)
+
+    def _tried(self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: _Schema) -> Any:
+        """Do an operation on copies, for the shapes of its results and for what it raises; None: do it in its place."""
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if not _plain(tensors) or not (schema.random or targets):
+            return None
+        self.show(tensors)
+        copies = {}
+        for target in targets:
+            ref = geometry(target)
+            storage = target.untyped_storage().clone()  # type: ignore[no-untyped-call]
+            copies[id(target)] = torch.empty(0, dtype=ref.dtype).set_(storage, ref.offset, ref.size, ref.stride)
+        args, kwargs = tree_map(lambda each: copies.get(id(each), each), (args, kwargs))
+        with torch.random.fork_rng(devices=[]):
+            made = func(*args, **kwargs)
+        for target in targets:
+            if copies[id(target)].size() != target.size():
+                target.resize_(copies[id(target)].size())
+        if not _plain(made):
+            return None
+        return _in_memory(func, made, schema)
 
     def _put_off(
         self,
@@ -381,14 +549,15 @@ class Capture(TorchDispatchMode):
         draw: Draw | None,
         *,
         whole: bool,
-        fresh: bool = False,
+        fresh: int = 0,
     ) -> None:
         """Write an operation down, on the storages that it writes."""
         written = [geometry(target) for target in targets]
-        for target, ref in zip(targets, written, strict=True):
+        self.settle(ref.storage for ref in written)
+        for i, (target, ref) in enumerate(zip(targets, written, strict=True)):
             if ref.storage not in self.held:
                 storage = target.untyped_storage()
-                untouched = whole or fresh or ref.storage in self.empty
+                untouched = whole or i < fresh or ref.storage in self.empty
                 self.held[ref.storage] = _Held(storage, None if untouched else storage.clone())  # type: ignore[no-untyped-call]
             self.empty.pop(ref.storage, None)
         read: set[int] = set()
@@ -396,13 +565,33 @@ class Capture(TorchDispatchMode):
         def put(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
                 return value
-            ref = geometry(value)
-            if ref.storage in self.held:
+            if self.holds(value):
+                ref = geometry(value)
+                self.settle([ref.storage])
                 read.add(ref.storage)
                 return ref
             return value.detach().clone()  # it may be another by then
 
         args, kwargs = tree_map(put, args), tree_map(put, kwargs)
+        self._write_down(call, args, kwargs, written, read, draw, whole=whole, fresh=fresh)
+        lent = {ref.storage for ref in written} & self.lent.keys() if self.lent else set()
+        if lent:  # whoever has the memory sees the change
+            self._bring(lent)
+            for key in lent:
+                self._remember(key)
+
+    def _write_down(
+        self,
+        call: Any,
+        args: Any,
+        kwargs: Any,
+        written: list[Ref],
+        read: set[int],
+        draw: Draw | None,
+        *,
+        whole: bool,
+        fresh: int = 0,
+    ) -> None:
         if whole:
             read.discard(written[0].storage)
         event = _Event(self.count, call, args, kwargs, written, read, fresh, whole, draw)
@@ -431,12 +620,12 @@ class Capture(TorchDispatchMode):
         if len(targets) != 1:
             return None
         target = targets[0]
-        ref, whole, name = geometry(target), _covers(target), func._overloadpacket.__name__
+        ref, whole, name = geometry(target), covers(target), func._overloadpacket.__name__
         if draw is not None:
             return Known(draw.scheme, ref, draw) if draw.scheme is not None and whole else None
         if name == "copy_" and whole:
             source = self._law(args[1])
-            if source is not None and tuple(args[1].size()) == ref.size:
+            if source is not None and tuple(args[1].size()) == ref.size and KINDS.get(ref.dtype) in FLOATS:
                 return Known(source[1].scheme, ref, source[1].draw)
             return None
         if name in ("zero_", "fill_"):
@@ -472,7 +661,9 @@ class Capture(TorchDispatchMode):
         found = self._law(args[place]) if len(args) > place else None
         if found is None or found[1].ref.size != ref.size:
             return None
-        if name in ("clone", "_to_copy") and targets[0].is_floating_point():
+        if name in ("clone", "_to_copy"):
+            if KINDS.get(ref.dtype) not in FLOATS:
+                return None
             return Known(found[1].scheme, ref, found[1].draw)
         rest = (None, *(value for at, value in enumerate(args) if at != place))
         scheme = laws.changed(name, found[1].scheme, ref.size, rest, kwargs, self.number)
@@ -493,6 +684,10 @@ class Capture(TorchDispatchMode):
                     found.add(event)
                     todo += [(other, event.at) for other in event.read if other != key]
         return found
+
+    def kept(self) -> set[int]:
+        """Find the storages that somebody but this holds."""
+        return {key for key, each in self.held.items() if torch._C._storage_Use_Count(key) > 1}
 
     def tensor(self, ref: Ref) -> torch.Tensor:
         """The tensor that a Ref stands for."""
@@ -531,13 +726,62 @@ class Capture(TorchDispatchMode):
 
         args, kwargs = (tree_map(real, given, is_leaf=is_ref) for given in (event.args, event.kwargs))
         result = event.call(*args, **kwargs)
-        if event.fresh:
-            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-            for ref, value in zip(event.written, made, strict=True):
-                self.tensor(ref).copy_(value)
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        for ref, value in zip(event.written[: event.fresh], made, strict=False):
+            self.tensor(ref).copy_(value)
 
 
 OVERWRITE = {_aten.copy_, _aten.zero_, _aten.fill_}
+_SIMPLE = {_aten.zero_.default, _aten.fill_.Scalar}
+_PLAIN = torch.Tensor.__torch_dispatch__
+_QUANTISED = {torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4}
+
+
+def _in_memory(func: Any, made: Any, schema: _Schema) -> Any:
+    """Tensors of the shapes and strides of an operation's results, untouched; () where it returns what it writes."""
+    if schema.writes and None not in schema.returns:
+        return ()
+
+    def like(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype)
+        return value
+
+    found = tree_map(like, made)
+    columns = [at for each, at in _COLUMNS if each == func]
+    if not columns:
+        return found
+    return tuple(
+        torch.empty_like(each.mT, memory_format=torch.contiguous_format).mT if at in columns else each
+        for at, each in enumerate(found)
+    )
+
+
+def _plain(made: Any) -> bool:
+    """Whether all tensors of a result are of the plain sort, which can be put off."""
+    tensors = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+    return all(each.layout == torch.strided and not each.is_quantized for each in tensors)
+
+
+def _fits(known: Known) -> bool:
+    """Whether a dtype has the values of a law, which arithmetic may have carried beyond it."""
+    try:
+        law_of(known.scheme, known.ref.size, "oi", KINDS[known.ref.dtype])
+    except (TypeError, ValueError, KeyError):
+        return False
+    return True
+
+
+def _generator(args: Any, kwargs: Any) -> Any:
+    """The generator that an operation is given, or None."""
+    return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Generator)), None)
+
+
+def _without_generator(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def dropped(value: Any) -> Any:
+        return None if isinstance(value, torch.Generator) else value
+
+    return tuple(map(dropped, args)), {key: dropped(value) for key, value in kwargs.items()}
 
 
 def scheme_of_call(name: str, tensor: torch.Tensor, arguments: dict[str, Any]) -> Scheme | None:
@@ -548,33 +792,39 @@ def scheme_of_call(name: str, tensor: torch.Tensor, arguments: dict[str, Any]) -
         scheme: Scheme = getattr(presets, name)(
             **{key: value for key, value in arguments.items() if key != "generator"}
         )
-        scheme.law(tuple(tensor.shape)).params(KINDS[tensor.dtype])
+        law_of(scheme, tuple(tensor.shape), "oi", KINDS[tensor.dtype])
     except (TypeError, ValueError, KeyError):
         return None
     return scheme
 
 
-def law_of_random(func: Any, args: Any, kwargs: Any) -> Scheme | None:
+def law_of_random(func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor]) -> Scheme | None:
     """The scheme of an operation that draws; None where it has no law of winit's."""
-    dtype = kwargs.get("dtype") or (
-        args[0].dtype if args and isinstance(args[0], torch.Tensor) else torch.get_default_dtype()
-    )
+    like = targets[:1] or [arg for arg in args[:1] if isinstance(arg, torch.Tensor)]
+    dtype = kwargs.get("dtype") or (like[0].dtype if like else torch.get_default_dtype())
     if KINDS.get(dtype) not in ("float32", "float64", "float16", "bfloat16"):
         return None
     name = func._overloadpacket.__name__
     try:
-        if name in ("randn", "randn_like"):
-            return presets.normal_()
-        if name in ("rand", "rand_like"):
-            return presets.uniform_()
-        if name == "normal_":
-            return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
-        if name == "uniform_":
-            return presets.uniform_(*_given(func, args, kwargs, ("from", "to")))
-        if name == "normal" and func._overloadname == "float_float":
-            return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
+        scheme = _scheme_of_random(func, name, args, kwargs)
+        if scheme is not None:
+            law_of(scheme, (), "oi", KINDS[dtype])
     except (TypeError, ValueError):
         return None
+    return scheme
+
+
+def _scheme_of_random(func: Any, name: str, args: Any, kwargs: Any) -> Scheme | None:
+    if name in ("randn", "randn_like"):
+        return presets.normal_()
+    if name in ("rand", "rand_like"):
+        return presets.uniform_()
+    if name == "normal_":
+        return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
+    if name == "uniform_":
+        return presets.uniform_(*_given(func, args, kwargs, ("from", "to")))
+    if name == "normal" and func._overloadname in ("float_float", "float_float_out"):
+        return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
     return None
 
 

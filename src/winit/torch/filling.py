@@ -95,13 +95,15 @@ def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layou
 
     An array over a tensor, and a destination in it, took longer than torch takes for all of a small tensor.
     """
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in _PLAIN or torch._C._len_torch_dispatch_stack():  # a mode may want to know
         return False
     try:
         if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_neg() or tensor.numel() > INLINE:
             return False
         kind, address = KINDS[tensor.dtype], tensor.data_ptr()
     except (RuntimeError, KeyError):  # no memory, or another dtype: fill_ says what is wrong
+        return False
+    if kind not in FLOATS:
         return False
     law = law_of(scheme, tensor.shape, layout, kind, "tensor must hold")
     if not isinstance(law, INDEPENDENT) or not law.fill_memory(address, tensor.numel(), kind, key):
@@ -145,6 +147,8 @@ def _checked(tensor: torch.Tensor, what: str) -> tuple[torch.Tensor, str]:
             raise ValueError(f"{what} has elements that share memory (strides {tuple(tensor.stride())})")
         return tensor.data, KINDS[tensor.dtype]
     array, kind = memory_of(tensor, what)
+    if tensor.is_conj():  # what has no memory of its own says so itself
+        check_tensor(tensor, what)
     if not tensor.is_contiguous():
         check_destination(array, array.shape)
     return tensor.data, kind
@@ -156,6 +160,10 @@ def bounds_to(
     """Bind a scheme to all that this process holds of a tensor."""
     bounds = []
     for piece in pieces_of(tensor, what):
+        if piece.out.is_complex() and not scheme.law(piece.shape, layout).any_dtype:
+            raise TypeError(
+                f"{what} is complex ({piece.kind}), and the scheme draws real numbers: fill torch.view_as_real({what})"
+            )
         law = law_of(scheme, piece.shape, layout, piece.kind, "tensor must hold")
         bounds.append(piece.bind(law, key))
     return bounds
@@ -164,7 +172,7 @@ def bounds_to(
 def _noise_to(piece: Piece, scheme: Scheme, key: tuple[int, int], scale: float, what: str) -> Bound:
     """Bind noise to a piece, to be added."""
     if piece.kind not in FLOATS:
-        raise TypeError(f"{what} has the dtype {piece.out.dtype}, and noise is floating-point")
+        raise TypeError(f"{shown(what)} has the dtype {piece.out.dtype}, and noise is floating-point")
     rounded = arithmetic(piece.kind, scale)
     if abs(rounded) == float("inf"):
         raise ValueError(f"scale {scale!r} is beyond the range of {piece.kind}")

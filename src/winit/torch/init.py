@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 import torch
 
 from winit._core.checks import shown
+from winit._core.dtypes import FLOATS
+from winit._core.keys import stream_key
 from winit._core.scheme import Scheme
 from winit.presets import torch as _laws
 from winit.presets.torch import calculate_gain
 from winit.torch.filling import fill_
-from winit.torch.memory import check_tensor
+from winit.torch.memory import KINDS, check_tensor
 
 __all__ = [
     "calculate_gain",
@@ -58,6 +60,16 @@ def _drawn(tensor: _Filled, scheme: Scheme, generator: Any, seed: int, name: str
 def _same(tensor: _Filled, scheme: Scheme, seed: int | None, name: str) -> _Filled:
     """Fill with values that no seed changes; one that is given is checked all the same."""
     return fill_(tensor, scheme, seed=0 if seed is None else seed, name=name)
+
+
+def _exact(tensor: _Filled, scheme: Scheme, seed: int | None, name: str, original: Callable[[_Filled], Any]) -> _Filled:
+    """Fill with 0 and 1, which torch does for the dtypes that winit has no random values of."""
+    check_tensor(tensor)
+    if KINDS[tensor.dtype] in FLOATS:
+        return _same(tensor, scheme, seed, name)
+    stream_key(0 if seed is None else seed, name)
+    original(tensor)
+    return tensor
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -183,7 +195,7 @@ def eye_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Filled
             [0., 1., 0.]])
     """
     _check_axes(tensor, 2, 2)
-    return _same(tensor, _laws.eye_(), seed, name)
+    return _exact(tensor, _laws.eye_(), seed, name, torch.nn.init.eye_)
 
 
 def dirac_(tensor: _Filled, groups: int = 1, *, seed: int | None = None, name: str = "") -> _Filled:
@@ -193,7 +205,7 @@ def dirac_(tensor: _Filled, groups: int = 1, *, seed: int | None = None, name: s
     [[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]
     """
     _check_axes(tensor, 3, 5)
-    return _same(tensor, _laws.dirac_(groups), seed, name)
+    return _exact(tensor, _laws.dirac_(groups), seed, name, lambda each: torch.nn.init.dirac_(each, groups))
 
 
 def xavier_uniform_(

@@ -159,9 +159,10 @@ class _Patch(TorchDispatchMode):
         if any(tensor.is_meta for tensor in tensors) or torch.device(kwargs.get("device") or "cpu").type == "meta":
             return func(*args, **kwargs)
         kwargs.pop("generator", None)
-        scheme = law_of_random(func, args, kwargs)
+        writes = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.writes]
+        scheme = law_of_random(func, args, kwargs, writes)
         if schema.writes:
-            target = args[schema.writes[0][0]]
+            target = writes[0]
             if scheme is not None and len(schema.writes) == 1:
                 self._fill(target, scheme)
                 return target
