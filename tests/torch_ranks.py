@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.placement_types import _StridedShard
@@ -145,6 +146,31 @@ def refusals(mesh):
         check("every process would draw it for itself" in str(error), str(error))
 
 
+def wrapped_by_fsdp1(whole, plan):
+    """FSDP1 asks param_init_fn for each module's parameters before it shards them (docs/guides/fsdp2.md)."""
+    model = on_meta()
+    names = {id(module): name for name, module in model.named_modules()}
+
+    def fill(module):
+        module.to_empty(device="cpu", recurse=False)
+        held = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+        for own, tensor in held.items():
+            name = f"{names[id(module)]}.{own}".lstrip(".")
+            winit.torch.fill_(tensor, plan[name].scheme, seed=SEED, name=plan.key(name), layout=plan[name].layout)
+
+    sharded = FullyShardedDataParallel(
+        model,
+        auto_wrap_policy=ModuleWrapPolicy({Block}),
+        param_init_fn=fill,
+        use_orig_params=True,
+        device_id=torch.device("cpu"),
+    )
+    with FullyShardedDataParallel.summon_full_params(sharded):
+        for name, parameter in sharded.named_parameters():
+            clean = name.replace("_fsdp_wrapped_module.", "")
+            check(torch.equal(parameter, whole[clean]), "FSDP1", clean)
+
+
 def main():
     warnings.simplefilter("ignore")
     dist.init_process_group("gloo")
@@ -165,6 +191,7 @@ def main():
         return fully_shard(model, mesh=flat, **options)
 
     roads(fsdp, whole, plan, "FSDP2")
+    wrapped_by_fsdp1(whole, plan)
     roads(lambda model: fsdp(model, offload_policy=CPUOffloadPolicy(pin_memory=False)), whole, plan, "FSDP2, offloaded")
     if count == 4:
         grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
