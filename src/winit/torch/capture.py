@@ -873,11 +873,13 @@ _NAMES = [
     "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_", "dirac_", "xavier_uniform_",
     "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_",
 ]  # fmt: skip
-_lock = threading.Lock()
 _running: list[Drawing] = []
-_codes: dict[str, CodeType] = {}
-_originals: dict[str, FunctionType] = {}
 _functions = [getattr(torch.nn.init, name) for name in _NAMES]
+_codes = [function.__code__ for function in _functions]
+_originals = {
+    name: FunctionType(each.__code__, each.__globals__, name, each.__defaults__, each.__closure__)
+    for name, each in zip(_NAMES, _functions, strict=True)
+}
 
 
 def _hooked(name: str, arguments: dict[str, Any]) -> Any:
@@ -891,30 +893,43 @@ def _hooked(name: str, arguments: dict[str, Any]) -> Any:
     return original(tensor, **arguments)
 
 
+def _code_in_place(function: Any) -> CodeType:
+    """Code with a function's own parameters that leads to _hooked."""
+    name, parameters = function.__name__, list(inspect.signature(function).parameters)
+    listed = ", ".join(f"{each!r}: {each}" for each in parameters)
+    text = (
+        f"def {name}({', '.join(parameters)}):\n"
+        "    from winit.torch.capture import _hooked\n"  # and no name of winit's among torch's
+        f"    return _hooked({name!r}, {{{listed}}})\n"
+    )
+    made: dict[str, Any] = {}
+    exec(compile(text, f"<winit in place of torch.nn.init.{name}>", "exec"), made)
+    code: CodeType = made[name].__code__
+    return code
+
+
 @contextmanager
 def swapped(capture: Drawing) -> Iterator[None]:
-    """Exchange the code of torch.nn.init's functions: their every name and copy then leads here."""
-    with _lock:
-        if not _running:
-            for name, function in zip(_NAMES, _functions, strict=True):
-                _codes[name] = function.__code__
-                _originals[name] = FunctionType(
-                    function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
-                )
-                parameters = list(inspect.signature(function).parameters)
-                listed = ", ".join(f"{each!r}: {each}" for each in parameters)
-                text = f"def {name}({', '.join(parameters)}):\n    return _winit_hooked({name!r}, {{{listed}}})\n"
-                made: dict[str, Any] = {}
-                exec(compile(text, f"<winit in place of torch.nn.init.{name}>", "exec"), made)
-                function.__globals__["_winit_hooked"] = _hooked
-                function.__code__ = made[name].__code__
-        _running.append(capture)
+    """Exchange the code of torch.nn.init's functions: their every name and copy then leads here.
+
+    No lock guards it, which a fork could take along: exchanging twice does no harm, and who puts the code back looks
+    whether another has come meanwhile.
+    """
+    _running.append(capture)
+    _exchange()
     try:
         yield
     finally:
-        with _lock:
-            _running.remove(capture)
-            if not _running:
-                for name, function in zip(_NAMES, _functions, strict=True):
-                    function.__code__ = _codes[name]
-                torch.nn.init.__dict__.pop("_winit_hooked", None)
+        _running.remove(capture)
+        if not _running:
+            for function, code in zip(_functions, _codes, strict=True):
+                function.__code__ = code
+        if _running:
+            _exchange()
+
+
+def _exchange() -> None:
+    for function in _functions:
+        if function.__code__.co_filename.startswith("<winit"):
+            continue
+        function.__code__ = _code_in_place(function)
