@@ -120,7 +120,12 @@ class Tied(nn.Module):
 # ---- laws, constants, buffers, ties
 
 
-@pytest.mark.parametrize("name", EVERY)
+FIRST = ("gpt2", "bert", "mamba")  # of transformers' models; the others take as long together as all the rest here
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in (*FIRST, *FACTORIES))) for name in EVERY]
+)
 def test_a_built_module_is_the_eager_one_drawn_anew(name):
     factory = factory_of(name)
     theirs = [tensors(eager(factory, seed)) for seed in range(SEEDS)]
