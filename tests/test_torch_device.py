@@ -113,6 +113,19 @@ def test_blocks_are_used_again(staged, monkeypatch):
     assert made == [(RANGE,)]
 
 
+def test_a_block_that_is_not_pinned_is_copied_before_it_is_used_again(staged, monkeypatch):
+    """MPS and XPU queue copies, and nothing here would tell when one has ended."""
+    queued = []
+    copy = torch.Tensor.copy_
+    monkeypatch.setattr(
+        torch.Tensor,
+        "copy_",
+        lambda self, source, non_blocking=False: queued.append(non_blocking) or copy(self, source),
+    )
+    winit.torch.fill_(torch.zeros(6, 7), winit.normal(), seed=0)
+    assert queued == [False]
+
+
 def test_boxes_of_a_sharded_tensor(staged):
     scheme, key = winit.he_normal(), winit._core.keys.stream_key(0, "w")
     whole = torch.from_numpy(winit.draw(scheme, (12, 10), seed=0, name="w"))
@@ -131,6 +144,8 @@ def test_boxes_of_a_sharded_tensor(staged):
 def test_elements_that_share_memory(staged):
     with pytest.raises(ValueError, match="tensor has elements that share memory"):
         winit.torch.fill_(torch.zeros(1, 3).expand(4, 3), winit.normal(), seed=0)
+    one = torch.zeros(3).expand(1, 3)  # of stride 0, and one row
+    assert same(winit.torch.fill_(one, winit.ones(), seed=0), torch.ones(1, 3))
 
 
 def test_a_built_module_moves_to_its_device():

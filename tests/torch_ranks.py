@@ -59,6 +59,7 @@ class Net(nn.Module):
         self.embed.weight.data.normal_(0, 0.5)
         with torch.no_grad():
             self.embed.weight[self.embed.padding_idx].fill_(0)
+            self.embed.weight.mul_(0.3)  # the row stays 0
             self.positions.copy_(torch.arange(float(len(self.positions))))
         for depth, block in enumerate(self.blocks, 1):
             block.init_weights(depth)

@@ -347,6 +347,9 @@ def _said(tensor: Loaded) -> str:
     return entries[0].name if tensor.content.said == repr(entries[0].name) else tensor.content.said
 
 
+_SCALES = ("scale_inv", "scale", "scales")  # DeepSeek's; compressed-tensors' and ModelOpt's; MX
+
+
 def _check_scales(name: str, wanted: str, content: Content, entries: Mapping[str, Entry]) -> None:
     """Refuse to make numbers of those that count by scales of their own."""
     if content.stored_as not in (*FOREIGN, "float8_e4m3fn", "float8_e5m2") or wanted in (content.stored_as, "uint8"):
@@ -360,9 +363,6 @@ def _check_scales(name: str, wanted: str, content: Content, entries: Mapping[str
                     f"{name}: {entry.text} is {content.stored_as}, scaled by {scale!r}: its values alone are not the "
                     f"weights. Take both as they are (dtype {content.dtype!r}), or scale them before"
                 )
-
-
-_SCALES = ("scale_inv", "scale", "scales")  # DeepSeek's; compressed-tensors' and ModelOpt's; MX
 
 
 def _check_cut_apart(loaded: Sequence[Loaded], sources: Mapping[str, Source | None]) -> None:

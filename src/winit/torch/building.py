@@ -15,7 +15,7 @@ import torch
 from winit import recipes
 from winit._core.checks import check_bool, check_threads, shown
 from winit._core.keys import stream_key
-from winit._core.laws import Constant
+from winit._core.laws import INDEPENDENT, Constant
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
 from winit._plans.globs import nearest_hint
@@ -65,11 +65,10 @@ class _Origin:
     refused: dict[str, str]
     report: Report
 
-    def plan(self, only: Iterable[str] | None = None) -> Plan:
-        if self.refused and only is None:
-            name, why = next(iter(self.refused.items()))
+    def plan(self) -> Plan:
+        for name, why in self.refused.items():
             raise ValueError(f"{shown(name)} {why}, which no plan holds")
-        return Plan({name: param for name, param in self.params.items() if only is None or name in only})
+        return Plan(self.params)
 
 
 def build(
@@ -109,8 +108,8 @@ def build(
     Raises
     ------
     TypeError : the factory returns no module.
-    ValueError : a tensor that the constructor leaves without values, or on another device; values that are read while
-        the module is made. The message names the tensor, or the line.
+    ValueError : a tensor that the constructor leaves without values, or on the meta device (the message names it);
+        draws that go on depending on values that were read, after ten runs of the constructor.
 
     >>> import torch, winit.torch
     >>> model = winit.torch.build(lambda: torch.nn.Linear(784, 300), seed=0)
@@ -368,8 +367,8 @@ def _check_there(found: Sequence[_Named], capture: Capture) -> None:
                 f"{shown(each.name)} is on the meta device, where the constructor left it: make the module on the CPU, "
                 "or use materialize_ with a plan"
             )
-        there = tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.numel() == 0
-        if not there and each.kind == "parameter" and tensor.untyped_storage()._cdata in capture.empty:
+        plain = tensor.device.type == "cpu" and tensor.layout == torch.strided and tensor.numel() > 0
+        if plain and each.kind == "parameter" and tensor.untyped_storage()._cdata in capture.empty:
             raise ValueError(f"{shown(each.name)} has no values: its constructor allocates it, and never fills it")
 
 
@@ -384,7 +383,7 @@ def _known(capture: Capture, tensor: torch.Tensor, *, shared: bool) -> tuple[Sch
     law = known.scheme.law(known.ref.size)
     whole = covers(tensor) and ref.dtype == known.ref.dtype
     # Independent elements may lie otherwise than they were drawn, unless another tensor shares them.
-    scheme = laws.scheme_of(law) if whole and not shared and laws.independent(law) else None
+    scheme = laws.scheme_of(law) if whole and not shared and isinstance(law, INDEPENDENT) else None
     return None if scheme is None else (scheme, known.draw)
 
 

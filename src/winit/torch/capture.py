@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple, Protocol
 
@@ -42,6 +43,7 @@ __all__ = [
     "geometry",
     "law_of_random",
     "number_of",
+    "row_of",
     "schema_of",
     "scheme_of_call",
     "site",
@@ -113,6 +115,14 @@ def geometry(tensor: torch.Tensor) -> Ref:
         tuple(tensor.stride()),
         int(tensor.storage_offset()),
     )
+
+
+def row_of(whole: Ref, part: Ref) -> int | None:
+    """Say which row of a row-major matrix a part of it is; None where it is no row."""
+    if len(whole.size) != 2 or whole.stride != (whole.size[1], 1) or part.stride[-1:] != (1,):
+        return None
+    row, rest = divmod(part.offset - whole.offset, whole.size[1])
+    return row if rest == 0 and part.size in ((whole.size[1],), (1, whole.size[1])) else None
 
 
 def covers(tensor: torch.Tensor) -> bool:
@@ -634,14 +644,10 @@ class Capture(TorchDispatchMode):
             if value is None or before is None:
                 return None
             if whole:
-                scheme = laws.affine(presets.constant_(value).law(()), 1.0, 0.0)
-                return None if scheme is None else Known(scheme, ref, before.draw)
-            if value == 0 and len(before.ref.size) == 2 and before.ref.stride == (before.ref.size[1], 1):
-                row, rest = divmod(ref.offset - before.ref.offset, before.ref.size[1])
-                if rest == 0 and ref.size in ((before.ref.size[1],), (1, before.ref.size[1])) and ref.stride[-1] == 1:
-                    scheme = laws.with_zero_row(before.scheme.law(before.ref.size), row)
-                    return None if scheme is None else Known(scheme, before.ref, before.draw)
-            return None
+                return Known(laws.scheme_of_value(value), ref, before.draw) if isfinite(value) else None
+            row = row_of(before.ref, ref) if repr(value) == "0.0" else None
+            scheme = None if row is None else laws.with_zero_row(before.scheme.law(before.ref.size), row)
+            return None if scheme is None else Known(scheme, before.ref, before.draw)
         found = self._law(target)
         if found is None:
             return None

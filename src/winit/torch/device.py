@@ -2,7 +2,8 @@
 
 A Staged is a Bound like a kernel's: its ranges run in any order and in any threads. The copies are queued on the stream
 that is current where it was bound, so that what is queued there next sees the values, and nothing is waited for but a
-block of pinned memory that is used again.
+block of pinned memory that is used again. So on CUDA and ROCm; other devices have no pinned blocks, and each copy ends
+before the next block is drawn.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Staged:
                 run_bounds([bound], None)
             copied = None
             with torch.cuda.stream(self.stream) if self.cuda else nullcontext():
-                view.copy_(staged, non_blocking=True)
+                # Elsewhere the block is used again at once: a copy that is only queued would take what comes next.
+                view.copy_(staged, non_blocking=self.cuda)
                 if self.cuda:
                     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     copied.record(self.stream)

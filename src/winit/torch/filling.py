@@ -16,14 +16,13 @@ from winit._core.layouts import Axes, Layout, check_layout
 from winit._core.running import INLINE, run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
 from winit.torch.device import Staged, needs_staging
-from winit.torch.memory import KINDS, check_tensor, memory_of, written
+from winit.torch.memory import KINDS, PLAIN, check_tensor, memory_of, written
 from winit.torch.naming import named_parameters
 from winit.torch.sharded import is_sharded, local_boxes
 
 __all__ = ["add_", "bounds_to", "fill_", "pieces_of"]
 
 _Filled = TypeVar("_Filled", bound=torch.Tensor)
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout: Layout = "oi") -> _Filled:
@@ -31,7 +30,8 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
 
     Parameters
     ----------
-    tensor : torch.Tensor on the CPU, of any strides. One on the meta device, which has no values, is left as it is.
+    tensor : torch.Tensor of any strides; one on a device is drawn on the CPU and copied over, block by block. One on
+        the meta device, which has no values, is left as it is.
         It may require a gradient, and be an inference tensor: what is recorded of it does not change. Of a DTensor the
         local part alone is filled, with the values that it has in the whole; fans are those of the global shape.
     scheme : as winit.he_normal() returns it.
@@ -95,7 +95,7 @@ def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layou
 
     An array over a tensor, and a destination in it, took longer than torch takes for all of a small tensor.
     """
-    if type(tensor) not in _PLAIN or torch._C._len_torch_dispatch_stack():  # a mode may want to know
+    if type(tensor) not in PLAIN or torch._C._len_torch_dispatch_stack():  # a mode may want to know
         return False
     try:
         if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_neg() or tensor.numel() > INLINE:
@@ -143,7 +143,7 @@ def _checked(tensor: torch.Tensor, what: str) -> tuple[torch.Tensor, str]:
     """A tensor's values without what autograd knows of it, and the name of its dtype."""
     if isinstance(tensor, torch.Tensor) and needs_staging(tensor):
         check_tensor(tensor, what)
-        if tensor.numel() and not tensor.is_contiguous() and 0 in tensor.stride():
+        if any(step == 0 and size > 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True)):
             raise ValueError(f"{what} has elements that share memory (strides {tuple(tensor.stride())})")
         return tensor.data, KINDS[tensor.dtype]
     array, kind = memory_of(tensor, what)

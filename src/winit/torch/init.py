@@ -25,7 +25,7 @@ from winit._core.scheme import Scheme
 from winit.presets import torch as _laws
 from winit.presets.torch import calculate_gain
 from winit.torch.filling import fill_
-from winit.torch.memory import KINDS, check_tensor
+from winit.torch.memory import KINDS, PLAIN, check_tensor
 
 __all__ = [
     "calculate_gain",
@@ -70,9 +70,6 @@ def _exact(tensor: _Filled, scheme: Scheme, seed: int | None, name: str, origina
     stream_key(0 if seed is None else seed, name)
     original(tensor)
     return tensor
-
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -161,7 +158,7 @@ def ones_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Fille
     >>> ones_(torch.empty(2))
     tensor([1., 1.])
     """
-    if seed is None and not name and type(tensor) in _PLAIN:
+    if seed is None and not name and type(tensor) in PLAIN:
         try:
             with torch.no_grad():
                 tensor.fill_(1.0)  # torch takes less time than asking for the memory does; the bits are the same
@@ -177,7 +174,7 @@ def zeros_(tensor: _Filled, *, seed: int | None = None, name: str = "") -> _Fill
     >>> zeros_(torch.ones(2))
     tensor([0., 0.])
     """
-    if seed is None and not name and type(tensor) in _PLAIN:
+    if seed is None and not name and type(tensor) in PLAIN:
         try:
             with torch.no_grad():
                 tensor.zero_()  # as in ones_

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
-from winit._core.laws import Constant, Law, Normal, TruncatedNormal, Uniform
+from winit._core.laws import INDEPENDENT, Constant, Law, Normal, TruncatedNormal, Uniform
 from winit._core.scheme import Scheme
 from winit.schemes import (
     constant,
@@ -23,7 +23,7 @@ from winit.schemes import (
     zeros,
 )
 
-__all__ = ["affine", "changed", "clamped", "erfinv_of", "independent", "scheme_of", "scheme_of_value", "with_zero_row"]
+__all__ = ["affine", "changed", "clamped", "erfinv_of", "scheme_of", "scheme_of_value", "with_zero_row"]
 
 
 def scheme_of(law: Law) -> Scheme | None:
@@ -39,11 +39,6 @@ def scheme_of(law: Law) -> Scheme | None:
     return None
 
 
-def independent(law: Law) -> bool:
-    """Whether a law's elements are independent draws of one distribution."""
-    return isinstance(law, (Normal, Uniform, TruncatedNormal, Constant))
-
-
 def scheme_of_value(value: float | bool) -> Scheme:
     """Return the scheme of one value everywhere."""
     if value == 0 and math.copysign(1, value) > 0:
@@ -55,11 +50,8 @@ def affine(law: Law, factor: float, shift: float) -> Scheme | None:
     """Return the scheme of factor X + shift, X of the law; None where it has none."""
     if not (math.isfinite(factor) and math.isfinite(shift)):
         return None
-    if isinstance(law, Constant):
-        return scheme_of(Constant(law.value * factor + shift))
-    if factor == 0:
-        return scheme_of(Constant(shift))
-    if factor < 0:  # a stream's values would have to change their signs
+    if isinstance(law, Constant) or factor <= 0:
+        # A constant is rounded by each operation; a factor below 0 turns the values' signs, and one of 0 keeps them.
         return None
     if isinstance(law, Normal):
         return normal(law.mean * factor + shift, law.std * factor)
@@ -72,11 +64,15 @@ def affine(law: Law, factor: float, shift: float) -> Scheme | None:
 
 
 def scaled(scheme: Scheme, factor: float) -> Scheme | None:
-    """Return the scheme of a gain times another's values, where it has a gain: orthogonal, dirac, identity."""
+    """Return the scheme of a factor times another's values, where that has a size: a gain, or an embedding's std."""
     if isinstance(scheme, with_layout):
         inner = scaled(scheme.scheme, factor)
         return None if inner is None else with_layout(inner, scheme.layout)
-    if not isinstance(scheme, (orthogonal, dirac, identity)) or not (math.isfinite(factor) and factor > 0):
+    if not (math.isfinite(factor) and factor > 0):
+        return None
+    if isinstance(scheme, embedding):
+        return embedding(std=scheme.std * factor, padding=scheme.padding)
+    if not isinstance(scheme, (orthogonal, dirac, identity)):
         return None
     fields = {field: getattr(scheme, field) for field in scheme._fields}
     return type(scheme)(**{**fields, "gain": scheme.gain * factor})
@@ -107,7 +103,7 @@ def changed(
         given = [*args[1:], *(kwargs.get(end) for end in ("min", "max")[len(args) - 1 :])]
         low, high = (None if end is None else number(end) for end in given)
         bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-        return scheme if independent(law) and clamped(law, *bounds) else None
+        return scheme if isinstance(law, INDEPENDENT) and clamped(law, *bounds) else None
     return None
 
 

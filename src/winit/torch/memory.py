@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 
 from winit._core.checks import shown
 
-__all__ = ["KINDS", "check_tensor", "huge_pages", "memory_of", "written"]
+__all__ = ["KINDS", "PLAIN", "check_tensor", "huge_pages", "memory_of", "written"]
 
 KINDS = {
     torch.float32: "float32",
@@ -25,10 +25,8 @@ KINDS = {
     **{getattr(torch, name): name for name in ("uint16", "uint32", "uint64", "complex128")},
 }
 _WORDS = {torch.bfloat16: torch.uint16, torch.float8_e4m3fn: torch.uint8, torch.float8_e5m2: torch.uint8}
-_PLAIN = (
-    torch.nn.Parameter,
-    torch.Tensor,
-)  # others may lend memory that is not theirs: a lazy parameter's has no shape
+# Other types may lend memory that is not theirs; a lazy parameter's has no shape.
+PLAIN = (torch.nn.Parameter, torch.Tensor)
 _HUGE = 2 << 20  # bytes of a huge page on x86-64 and, with pages of 4 KiB, on aarch64
 
 
@@ -58,7 +56,7 @@ def memory_of(tensor: torch.Tensor, what: str = "tensor") -> tuple[np.ndarray, s
 
     What such an array cannot be made of is looked at when that was tried: the checks would be half of a small fill.
     """
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in PLAIN:
         check_tensor(tensor, what)
     try:
         kind = KINDS[tensor.dtype]

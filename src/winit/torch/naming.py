@@ -21,23 +21,19 @@ def _part(parent: torch.nn.Module, name: str) -> str:
     return "" if kinds.intersection(wrapped) else name
 
 
-def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[str, torch.nn.Module]]:
+def named_modules(
+    module: torch.nn.Module, prefix: str = "", above: tuple[torch.nn.Module, ...] = ()
+) -> Iterator[tuple[str, torch.nn.Module]]:
     """Give every module by each of its clean names, depth first: shared ones as often as they are reached.
 
-    A module that holds itself, at any depth, is entered once on each path.
+    prefix, above : the name and the modules that lead here; a module that holds itself is not entered again.
     """
-    yield from _walk(module, prefix, ())
-
-
-def _walk(
-    module: torch.nn.Module, prefix: str, above: tuple[torch.nn.Module, ...]
-) -> Iterator[tuple[str, torch.nn.Module]]:
     yield prefix, module
     for name, child in module._modules.items():
         if child is not None and not any(child is other for other in above):
             part = _part(module, name)
             inner = ".".join(piece for piece in (prefix, part) if piece)
-            yield from _walk(child, inner, (*above, module))
+            yield from named_modules(child, inner, (*above, module))
 
 
 def _named(module: torch.nn.Module, kind: str, persistent: bool | None) -> Iterator[tuple[str, torch.Tensor]]:

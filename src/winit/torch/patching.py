@@ -16,9 +16,20 @@ from winit._core.checks import shown
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
-from winit.torch.capture import OVERWRITE, law_of_random, number_of, schema_of, scheme_of_call, site, swapped
+from winit.torch.capture import (
+    OVERWRITE,
+    covers,
+    geometry,
+    law_of_random,
+    number_of,
+    row_of,
+    schema_of,
+    scheme_of_call,
+    site,
+    swapped,
+)
 from winit.torch.filling import bounds_to
-from winit.torch.laws import changed
+from winit.torch.laws import changed, scheme_of, with_zero_row
 from winit.torch.memory import written
 from winit.torch.naming import named_buffers, named_parameters
 from winit.torch.sharded import is_sharded, local_boxes
@@ -73,6 +84,11 @@ def _memory(tensor: torch.Tensor) -> torch.Tensor:
     return tensor._local_tensor if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    memory = _memory(tensor)
+    return tuple(memory.size()), memory.stride(), memory.storage_offset()
+
+
 class _Named:
     """A tensor of the module, and the parts of it that were drawn so far."""
 
@@ -81,13 +97,15 @@ class _Named:
         self.parts: dict[tuple[Any, ...], int] = {}
         self.scheme: Scheme | None = None  # of all of it, as long as it is that
 
+    def is_all(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is all of this one, lying as it does."""
+        return _place(tensor) == _place(self.tensor)
+
     def key(self, tensor: torch.Tensor) -> str:
         """The name of a draw: the tensor's for all of it, and with a number for each part that was met."""
-        memory, own = _memory(tensor), _memory(self.tensor)
-        place = tuple(memory.size()), memory.stride(), memory.storage_offset()
-        if tuple(memory.size()) == tuple(own.size()) and memory.storage_offset() == own.storage_offset():
+        if self.is_all(tensor):
             return self.name
-        at = self.parts.setdefault(place, len(self.parts))
+        at = self.parts.setdefault(_place(tensor), len(self.parts))
         return self.name if at == 0 else f"{self.name}#{at}"
 
 
@@ -142,10 +160,15 @@ class _Patch(TorchDispatchMode):
         return tensor
 
     def _fill(self, tensor: torch.Tensor, scheme: Scheme) -> None:
-        name = self.key(tensor)
-        key, found = stream_key(self.seed, name), self._found(tensor)
+        found = self._found(tensor)
+        if found is not None and not found.is_all(tensor) and not is_sharded(tensor):
+            # Independent elements may lie otherwise than they are drawn, as of a transpose: as in build.
+            restated = scheme_of(scheme.law(tuple(tensor.shape)))
+            if restated is not None and covers(tensor) and covers(found.tensor):
+                tensor, scheme = found.tensor, restated
+        key = stream_key(self.seed, self.key(tensor))
         if found is not None:
-            found.scheme = scheme if name == found.name and tuple(tensor.shape) == tuple(found.tensor.shape) else None
+            found.scheme = scheme if found.is_all(tensor) else None
         with torch.utils._python_dispatch._disable_current_modes():
             run_bounds(bounds_to(tensor, scheme, key), None)
             written(tensor)
@@ -172,12 +195,22 @@ class _Patch(TorchDispatchMode):
                 )
         else:
             target = torch.empty(0)
-        torch.manual_seed(_number(stream_key(self.seed, self.key(target))))
+        low, high = stream_key(self.seed, self.key(target))
+        torch.manual_seed(low | high << 32)
         made = func(*args, **kwargs)
         if scheme is not None and isinstance(made, torch.Tensor):
             key = stream_key(self.seed, f"#{self.unnamed - 1}")
             run_bounds(bounds_to(made, scheme, key), None)
         return made
+
+    def _zeroed(self, found: _Named, row: int | None, func: Any, args: Any) -> None:
+        """Keep what is known of a tensor of which a part is written: a table's row that becomes 0."""
+        before, found.scheme = found.scheme, None
+        zero = func._overloadpacket is _aten.zero_ or (
+            func._overloadpacket is _aten.fill_ and repr(number_of(args[1])) == "0.0"
+        )
+        if before is not None and row is not None and zero:
+            found.scheme = with_zero_row(before.law(tuple(found.tensor.shape)), row)
 
     def _as_ever(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation that draws nothing.
@@ -190,9 +223,12 @@ class _Patch(TorchDispatchMode):
             found = self._found(target) if isinstance(target, torch.Tensor) else None
             if found is None or found.scheme is None:
                 continue
+            if i == 0 and not is_sharded(target) and not found.is_all(target):
+                self._zeroed(found, row_of(geometry(found.tensor), geometry(target)), func, args)
+                continue
             before, found.scheme = found.scheme, None
             size = tuple(found.tensor.shape)
-            if i == 0 and tuple(target.shape) == size:
+            if i == 0 and found.is_all(target):
                 operation = func._overloadpacket.__name__.removesuffix("_")
                 after = changed(operation, before, size, args, kwargs, number_of)
                 if after is not None:
@@ -200,6 +236,9 @@ class _Patch(TorchDispatchMode):
                     return target
         if func._overloadpacket in OVERWRITE and args and id(args[0]) in self.rows:
             _, whole, row = self.rows[id(args[0])]
+            found = self._found(whole)
+            if found is not None:
+                self._zeroed(found, row, func, args)
             local, boxes = local_boxes(whole)
             for where, box in boxes:
                 if box[0].start <= row < box[0].stop:
@@ -210,7 +249,3 @@ class _Patch(TorchDispatchMode):
         if func is _aten.select.int and is_sharded(args[0]) and args[1] == 0:
             self.rows[id(result)] = (result, args[0], args[2] % args[0].shape[0])  # held, so that its id stays its own
         return result
-
-
-def _number(key: tuple[int, int]) -> int:
-    return key[0] | key[1] << 32
