@@ -30,7 +30,7 @@ from torch import nn
 
 import winit
 import winit.torch
-from winit.torch import capture
+from winit.torch import capture, interception
 from winit.torch.init import kaiming_uniform_
 
 pytestmark = [
@@ -42,6 +42,7 @@ SEEDS = 3
 TENSORS = 4000
 CHANCE = 1e-6
 FACTORIES = {**torch_models.LAYERS, **torch_models.WRITTEN}
+NAMES = set(vars(nn.init))  # before any build
 EVERY = [*torch_models.TRANSFORMERS, *FACTORIES]
 
 
@@ -242,8 +243,8 @@ class WrongError(Exception):
 
 @pytest.mark.parametrize("made", [winit.torch.build, winit.torch.plan])
 def test_everything_is_left_as_it_was_when_the_constructor_raises(made):
-    codes = {name: getattr(nn.init, name).__code__ for name in capture._NAMES}
-    signatures = {name: str(inspect.signature(getattr(nn.init, name))) for name in capture._NAMES}
+    codes = {name: getattr(nn.init, name).__code__ for name in interception._NAMES}
+    signatures = {name: str(inspect.signature(getattr(nn.init, name))) for name in interception._NAMES}
     state = torch.get_rng_state()
 
     def factory():
@@ -261,7 +262,7 @@ def test_everything_is_left_as_it_was_when_the_constructor_raises(made):
     for name, code in codes.items():
         assert getattr(nn.init, name).__code__ is code
         assert str(inspect.signature(getattr(nn.init, name))) == signatures[name]
-    assert "_winit_hooked" not in vars(nn.init) and not capture._running
+    assert vars(nn.init).keys() == NAMES and not interception._running
 
 
 def test_torch_draws_as_ever_after_a_build():
@@ -317,7 +318,7 @@ def test_builds_in_two_threads_at_once():
     for worker in workers:
         worker.join(30)
     assert all(same_bits(got[seed], wanted[seed]) for seed in range(4))
-    assert not capture._running and "_winit_hooked" not in vars(nn.init)
+    assert not interception._running and vars(nn.init).keys() == NAMES
 
 
 @pytest.mark.parametrize("made", [winit.torch.build, winit.torch.plan])

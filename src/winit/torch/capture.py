@@ -10,15 +10,12 @@ torch's generator under a seed that the name gives.
 
 from __future__ import annotations
 
-import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
-from types import CodeType, FunctionType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -29,26 +26,23 @@ from winit._core.dtypes import FLOATS
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme, law_of
-from winit.presets import torch as presets
 from winit.torch import laws
+from winit.torch.aten import (
+    OVERWRITE,
+    Schema,
+    generator_of,
+    law_of_random,
+    number_of,
+    schema_of,
+    scheme_of_call,
+    site,
+    without_generator,
+)
 from winit.torch.filling import bounds_to
+from winit.torch.interception import swapped
 from winit.torch.memory import KINDS
 
-__all__ = [
-    "OVERWRITE",
-    "Capture",
-    "Draw",
-    "Ref",
-    "covers",
-    "geometry",
-    "law_of_random",
-    "number_of",
-    "row_of",
-    "schema_of",
-    "scheme_of_call",
-    "site",
-    "swapped",
-]
+__all__ = ["Capture", "Draw", "Ref", "covers", "geometry", "row_of"]
 
 _aten = torch.ops.aten
 
@@ -145,50 +139,8 @@ def _overlaps(tensor: torch.Tensor) -> bool:
     return 0 in (stride for stride, size in zip(tensor.stride(), tensor.size(), strict=True) if size > 1)
 
 
-class _Schema(NamedTuple):
-    """What an operation does to its arguments."""
-
-    writes: tuple[tuple[int, str], ...]  # positions and names of those that it writes
-    returns: tuple[int | None, ...]  # what it returns: which of those, or something new
-    view: bool
-    random: bool  # whether it draws, or is not torch's own and may
-    tensors: bool  # whether it returns tensors
-
-
-_schemas: dict[Any, _Schema] = {}
-# What an operation writes without saying so.
-_UNDECLARED = {_aten.native_batch_norm.default: ((3, "running_mean"), (4, "running_var"))}
 # Results that lie in columns, where the meta device says rows.
 _COLUMNS = {(_aten._linalg_svd.default, 2), (_aten.linalg_eig.default, 1)}
-
-
-def schema_of(func: Any) -> _Schema:
-    """Say what an operation does, from its schema."""
-    found = _schemas.get(func)
-    if found is None:
-        schema = func._schema
-        written = [
-            (i, argument.name, argument.alias_info.before_set)
-            for i, argument in enumerate(schema.arguments)
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ]
-        returns = tuple(
-            next(n for n, (_, _, names) in enumerate(written) if names & each.alias_info.before_set)
-            if each.alias_info is not None and each.alias_info.is_write
-            else None
-            for each in schema.returns
-        )
-        view = any(each.alias_info is not None and not each.alias_info.is_write for each in schema.returns)
-        kinds = [str(each.type) for each in schema.returns]
-        found = _schemas[func] = _Schema(
-            _UNDECLARED.get(func) or tuple((i, name) for i, name, _ in written),
-            returns,
-            view,
-            torch.Tag.nondeterministic_seeded in func.tags
-            or (func.namespace not in ("aten", "prims") and bool(written or "Tensor" in kinds)),
-            all("Tensor" in kind for kind in kinds),
-        )
-    return found
 
 
 # Factories of the like of a tensor, and a choice by its shape: they do not read it.
@@ -225,17 +177,6 @@ def _listed(value: Any) -> list[torch.Tensor]:
         return [value]
     held = [each for each in value if isinstance(each, (torch.Tensor, list, tuple))]  # numbers may be many
     return [tensor for each in held for tensor in _listed(each)]
-
-
-def number_of(value: Any) -> float | None:
-    """A number, or a tensor of one number, as a float."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, (int, float)):
-        return float(value)
-    if isinstance(value, torch.Tensor) and value.ndim == 0 and not value.is_complex() and not value.is_meta:
-        return float(value)
-    return None
 
 
 class _Reads(TorchFunctionMode):
@@ -409,13 +350,13 @@ class Capture(TorchDispatchMode):
             return func(*args, **kwargs)
         if not ours or schema.view or func in _LIKE or func._overloadpacket in _MOVES or not (met or schema.random):
             return self._done(func, args, kwargs, schema)
-        if schema.random and _generator(args, kwargs) not in (None, torch.default_generator):
+        if schema.random and generator_of(args, kwargs) not in (None, torch.default_generator):
             return self._under_its_own(func, args, kwargs, schema)
         if not schema.random and not schema.tensors:
             return self.peek(func, args, kwargs)
         return self._drawn_or_derived(func, args, kwargs, schema)
 
-    def _done(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
+    def _done(self, func: Any, args: Any, kwargs: Any, schema: Schema) -> Any:
         """Run an operation on what is there."""
         result = func(*args, **kwargs)
         if func in _EMPTY and isinstance(result, torch.Tensor) and result.device.type == "cpu":
@@ -428,7 +369,7 @@ class Capture(TorchDispatchMode):
                     self.empty.pop(tensor.untyped_storage()._cdata, None)
         return result
 
-    def _under_its_own(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
+    def _under_its_own(self, func: Any, args: Any, kwargs: Any, schema: Schema) -> Any:
         """Run a draw from a generator that the constructor has made: its values are the constructor's own."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         held = [tensor for tensor in tensors if self.holds(tensor)]
@@ -445,7 +386,7 @@ class Capture(TorchDispatchMode):
             del self.lent[key]
         return result
 
-    def _drawn_or_derived(self, func: Any, args: Any, kwargs: Any, schema: _Schema) -> Any:
+    def _drawn_or_derived(self, func: Any, args: Any, kwargs: Any, schema: Schema) -> Any:
         draw = None
         written = [args[i] if i < len(args) else kwargs.get(name) for i, name in schema.writes]
         targets = [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]
@@ -455,7 +396,7 @@ class Capture(TorchDispatchMode):
             return self.peek(func, args, kwargs)
         if schema.random:
             draw = self.draw(func.name().removeprefix("aten::"), law)
-            args, kwargs = _without_generator(args, kwargs)
+            args, kwargs = without_generator(args, kwargs)
         if not written:
             new = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
             self._put_off(func, args, kwargs, new, draw, whole=True, fresh=len(new))
@@ -483,7 +424,7 @@ class Capture(TorchDispatchMode):
         return outs[0] if len(outs) == 1 else outs or None
 
     def _results(
-        self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: _Schema, law: Scheme | None
+        self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: Schema, law: Scheme | None
     ) -> Any:
         """Give tensors like those that an operation would return, untouched, or raise what it would raise.
 
@@ -501,7 +442,7 @@ class Capture(TorchDispatchMode):
         made = self._shaped(func, args, kwargs, targets, schema) if clear else None
         return self._tried(func, args, kwargs, targets, schema) if made is None else made
 
-    def _shaped(self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: _Schema) -> Any:
+    def _shaped(self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: Schema) -> Any:
         """Give the tensors that an operation would return, untouched: their shapes come from the meta device.
 
         Arguments that it writes, out=, get the shapes that it would give them. None where that device has no answer.
@@ -529,7 +470,7 @@ class Capture(TorchDispatchMode):
                 target.resize_(memo[id(target)].size())
         return _in_memory(func, made, schema)
 
-    def _tried(self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: _Schema) -> Any:
+    def _tried(self, func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor], schema: Schema) -> Any:
         """Do an operation on copies, for the shapes of its results and for what it raises; None: do it in its place."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if not _plain(tensors) or not (schema.random or targets):
@@ -737,13 +678,12 @@ class Capture(TorchDispatchMode):
             self.tensor(ref).copy_(value)
 
 
-OVERWRITE = {_aten.copy_, _aten.zero_, _aten.fill_}
 _SIMPLE = {_aten.zero_.default, _aten.fill_.Scalar}
 _PLAIN = torch.Tensor.__torch_dispatch__
 _QUANTISED = {torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4}
 
 
-def _in_memory(func: Any, made: Any, schema: _Schema) -> Any:
+def _in_memory(func: Any, made: Any, schema: Schema) -> Any:
     """Tensors of the shapes and strides of an operation's results, untouched; () where it returns what it writes."""
     if schema.writes and None not in schema.returns:
         return ()
@@ -778,164 +718,6 @@ def _fits(known: Known) -> bool:
     return True
 
 
-def _generator(args: Any, kwargs: Any) -> Any:
-    """The generator that an operation is given, or None."""
-    return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Generator)), None)
-
-
-def _without_generator(args: Any, kwargs: Any) -> tuple[Any, Any]:
-    def dropped(value: Any) -> Any:
-        return None if isinstance(value, torch.Generator) else value
-
-    return tuple(map(dropped, args)), {key: dropped(value) for key, value in kwargs.items()}
-
-
-def scheme_of_call(name: str, tensor: torch.Tensor, arguments: dict[str, Any]) -> Scheme | None:
-    """The scheme of a call of torch.nn.init on a tensor; None where winit does not draw it."""
-    if name == "eye_" and tensor.ndim != 2:
-        return None
-    try:
-        scheme: Scheme = getattr(presets, name)(
-            **{key: value for key, value in arguments.items() if key != "generator"}
-        )
-        law_of(scheme, tuple(tensor.shape), "oi", KINDS[tensor.dtype])
-    except (TypeError, ValueError, KeyError):
-        return None
-    return scheme
-
-
-def law_of_random(func: Any, args: Any, kwargs: Any, targets: Sequence[torch.Tensor]) -> Scheme | None:
-    """The scheme of an operation that draws; None where it has no law of winit's."""
-    like = targets[:1] or [arg for arg in args[:1] if isinstance(arg, torch.Tensor)]
-    dtype = kwargs.get("dtype") or (like[0].dtype if like else torch.get_default_dtype())
-    if KINDS.get(dtype) not in ("float32", "float64", "float16", "bfloat16"):
-        return None
-    name = func._overloadpacket.__name__
-    try:
-        scheme = _scheme_of_random(func, name, args, kwargs)
-        if scheme is not None:
-            law_of(scheme, (), "oi", KINDS[dtype])
-    except (TypeError, ValueError):
-        return None
-    return scheme
-
-
-def _scheme_of_random(func: Any, name: str, args: Any, kwargs: Any) -> Scheme | None:
-    if name in ("randn", "randn_like"):
-        return presets.normal_()
-    if name in ("rand", "rand_like"):
-        return presets.uniform_()
-    if name == "normal_":
-        return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
-    if name == "uniform_":
-        return presets.uniform_(*_given(func, args, kwargs, ("from", "to")))
-    if name == "normal" and func._overloadname in ("float_float", "float_float_out"):
-        return presets.normal_(*_given(func, args, kwargs, ("mean", "std")))
-    return None
-
-
-def _given(func: Any, args: Any, kwargs: Any, names: tuple[str, ...]) -> list[Any]:
-    """The values of an operation's arguments of these names, defaults among them."""
-    values = []
-    for i, argument in enumerate(func._schema.arguments):
-        if argument.name in names:
-            values.append(args[i] if i < len(args) else kwargs.get(argument.name, argument.default_value))
-    return values
-
-
-def site() -> str:
-    """Where the code of the user, or of their library of models, is that called."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        inside = module.startswith(("torch.", "winit.", "transformers.initialization")) and not module.startswith(
-            "torch.nn.modules"
-        )
-        if not inside and module != "torch":
-            return f"{module}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "the constructor"
-
-
 def _try(original: Any, tensor: torch.Tensor, arguments: dict[str, Any]) -> None:
     """Let torch say what is wrong with arguments that winit refuses."""
     original(torch.empty((2,) * max(tensor.ndim, 1), dtype=tensor.dtype), **arguments)
-
-
-# ---- torch.nn.init's functions, whose code is exchanged while captures run
-
-
-class Drawing(Protocol):
-    """What torch.nn.init's functions lead to, in its own thread."""
-
-    thread: int
-
-    def initialised(self, name: str, tensor: torch.Tensor, arguments: dict[str, Any], original: Any) -> Any:
-        """Do what the function would have done."""
-        ...
-
-
-_NAMES = [
-    "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_", "dirac_", "xavier_uniform_",
-    "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_",
-]  # fmt: skip
-_running: list[Drawing] = []
-_functions = [getattr(torch.nn.init, name) for name in _NAMES]
-_codes = [function.__code__ for function in _functions]
-_originals = {
-    name: FunctionType(each.__code__, each.__globals__, name, each.__defaults__, each.__closure__)
-    for name, each in zip(_NAMES, _functions, strict=True)
-}
-
-
-def _hooked(name: str, arguments: dict[str, Any]) -> Any:
-    """Stand in for a function of torch.nn.init: in a capture's thread for the capture, elsewhere as ever."""
-    original = _originals[name]
-    tensor = arguments.pop("tensor")
-    thread = threading.get_ident()
-    for capture in reversed(_running):
-        if capture.thread == thread:
-            return capture.initialised(name, tensor, arguments, original)
-    return original(tensor, **arguments)
-
-
-def _code_in_place(function: Any) -> CodeType:
-    """Code with a function's own parameters that leads to _hooked."""
-    name, parameters = function.__name__, list(inspect.signature(function).parameters)
-    listed = ", ".join(f"{each!r}: {each}" for each in parameters)
-    text = (
-        f"def {name}({', '.join(parameters)}):\n"
-        "    from winit.torch.capture import _hooked\n"  # and no name of winit's among torch's
-        f"    return _hooked({name!r}, {{{listed}}})\n"
-    )
-    made: dict[str, Any] = {}
-    exec(compile(text, f"<winit in place of torch.nn.init.{name}>", "exec"), made)
-    code: CodeType = made[name].__code__
-    return code
-
-
-@contextmanager
-def swapped(capture: Drawing) -> Iterator[None]:
-    """Exchange the code of torch.nn.init's functions: their every name and copy then leads here.
-
-    No lock guards it, which a fork could take along: exchanging twice does no harm, and who puts the code back looks
-    whether another has come meanwhile.
-    """
-    _running.append(capture)
-    _exchange()
-    try:
-        yield
-    finally:
-        _running.remove(capture)
-        if not _running:
-            for function, code in zip(_functions, _codes, strict=True):
-                function.__code__ = code
-        if _running:
-            _exchange()
-
-
-def _exchange() -> None:
-    for function in _functions:
-        if function.__code__.co_filename.startswith("<winit"):
-            continue
-        function.__code__ = _code_in_place(function)

@@ -16,19 +16,10 @@ from winit._core.checks import shown
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
-from winit.torch.capture import (
-    OVERWRITE,
-    covers,
-    geometry,
-    law_of_random,
-    number_of,
-    row_of,
-    schema_of,
-    scheme_of_call,
-    site,
-    swapped,
-)
+from winit.torch.aten import OVERWRITE, law_of_random, number_of, schema_of, scheme_of_call, site
+from winit.torch.capture import covers, geometry, row_of
 from winit.torch.filling import bounds_to
+from winit.torch.interception import swapped
 from winit.torch.laws import changed, scheme_of, with_zero_row
 from winit.torch.memory import written
 from winit.torch.naming import named_buffers, named_parameters
