@@ -12,6 +12,7 @@ import ctypes
 import dataclasses
 import importlib.util
 import io
+import itertools
 import math
 import pickle
 import random
@@ -661,3 +662,167 @@ def tensors_outside_of_modules(m):
     hidden = torch.randn(300)
     m.closure = lambda: hidden
     m.deep = {"a": {"b": {"c": {"d": {"e": torch.randn(300)}}}}}
+
+
+# ---- whole models, as people write them
+
+
+def whole(factory):
+    """Make a model of one's own by a function without arguments."""
+    WRITTEN[factory.__name__.strip("_").replace("_", " ")] = factory
+    return factory
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, inputs, planes, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = None
+        if stride != 1 or inputs != planes:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+
+
+class ResNet(nn.Module):
+    """He et al. 2015 with the zeros of Goyal et al. 2017 at each branch's end, and torch's own law in the head."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        stages = [(16, 16, 1), (16, 24, 2), (24, 32, 2)]
+        self.layers = nn.ModuleList(
+            nn.Sequential(ResidualBlock(a, b, stride), ResidualBlock(b, b, 1)) for a, b, stride in stages
+        )
+        self.fc = nn.Linear(32, 100)
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(m, (nn.BatchNorm2d, nn.GroupNorm)):
+                nn.init.constant_(m.weight, 1)
+                nn.init.constant_(m.bias, 0)
+        for m in self.modules():
+            if isinstance(m, ResidualBlock):
+                nn.init.constant_(m.bn2.weight, 0)
+
+
+class ConvNeXtBlock(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.dwconv = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pwconv1 = nn.Linear(dim, 4 * dim)
+        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.gamma = Parameter(1e-6 * torch.ones(dim))
+
+
+class ConvNeXt(nn.Module):
+    """Liu et al. 2022: normal(0.02) with cuts that lie a hundred standard deviations away, a head that is scaled."""
+
+    def __init__(self, head_scale=0.5):
+        super().__init__()
+        dims, self.rates = (16, 24, 32), [rate.item() for rate in torch.linspace(0, 0.1, 4)]
+        self.stem = nn.Sequential(nn.Conv2d(3, dims[0], 4, 4), nn.LayerNorm(dims[0]))
+        self.downsample = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in itertools.pairwise(dims))
+        self.stages = nn.ModuleList(nn.Sequential(*(ConvNeXtBlock(dim) for _ in range(2))) for dim in dims)
+        self.head = nn.Linear(dims[-1], 60)
+        self.apply(self._init_weights)
+        self.head.weight.data.mul_(head_scale)
+        self.head.bias.data.mul_(head_scale)
+
+    def _init_weights(self, m):
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            trunc_normal_(m.weight, std=0.02)
+            nn.init.constant_(m.bias, 0)
+
+
+class NanoGPT(nn.Module):
+    """A GPT-2 as in teaching code: one head tied before the laws, projections by name after them."""
+
+    def __init__(self, layers=3, dim=48, vocab=300, positions=40):
+        super().__init__()
+        blocks = [
+            nn.ModuleDict({
+                "ln_1": nn.LayerNorm(dim), "c_attn": nn.Linear(dim, 3 * dim), "attn_c_proj": nn.Linear(dim, dim),
+                "ln_2": nn.LayerNorm(dim), "c_fc": nn.Linear(dim, 4 * dim), "c_proj": nn.Linear(4 * dim, dim),
+            })
+            for _ in range(layers)
+        ]  # fmt: skip
+        for block in blocks:
+            block.register_buffer("bias", torch.tril(torch.ones(positions, positions))[None, None], persistent=False)
+        self.transformer = nn.ModuleDict({
+            "wte": nn.Embedding(vocab, dim), "wpe": nn.Embedding(positions, dim), "h": nn.ModuleList(blocks),
+            "ln_f": nn.LayerNorm(dim),
+        })  # fmt: skip
+        self.lm_head = nn.Linear(dim, vocab, bias=False)
+        self.transformer.wte.weight = self.lm_head.weight
+        self.apply(self._init_weights)
+        for name, p in self.named_parameters():
+            if name.endswith("c_proj.weight"):
+                torch.nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * layers))
+
+    def _init_weights(self, m):
+        if isinstance(m, (nn.Linear, nn.Embedding)):
+            torch.nn.init.normal_(m.weight, mean=0.0, std=0.02)
+            if getattr(m, "bias", None) is not None:
+                torch.nn.init.zeros_(m.bias)
+
+
+class MambaBlock(nn.Module):
+    """Gu and Dao 2023: a bias whose softplus is log-uniform, which no module's initialiser is to touch again."""
+
+    def __init__(self, dim, inner, states, rank, layers):
+        super().__init__()
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, 4, groups=inner, padding=3)
+        self.x_proj = nn.Linear(inner, rank + 2 * states, bias=False)
+        self.dt_proj = nn.Linear(rank, inner)
+        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
+        low, high = math.log(0.001), math.log(0.1)
+        dt = torch.exp(torch.rand(inner) * (high - low) + low).clamp(min=1e-4)
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+        self.dt_proj.bias._no_reinit = True
+        self.A_log = Parameter(torch.log(torch.arange(1, states + 1).repeat(inner, 1).float()).contiguous())
+        self.A_log._no_weight_decay = True
+        self.D = Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+        for module in (self.in_proj, self.x_proj, self.dt_proj):
+            if module.bias is not None and not getattr(module.bias, "_no_reinit", False):
+                nn.init.zeros_(module.bias)
+        nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
+        with torch.no_grad():
+            self.out_proj.weight /= math.sqrt(layers)
+
+
+class MambaLike(nn.Module):
+    def __init__(self, layers=3, dim=32):
+        super().__init__()
+        self.embedding = nn.Embedding(300, dim)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = nn.ModuleList(MambaBlock(dim, 2 * dim, 6, 8, layers) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.lm_head = nn.Linear(dim, 300, bias=False)
+        self.lm_head.weight = self.embedding.weight
+
+
+@whole
+def hand_written_resnet():
+    return ResNet()
+
+
+@whole
+def hand_written_convnext():
+    return ConvNeXt()
+
+
+@whole
+def hand_written_nanogpt():
+    return NanoGPT()
+
+
+@whole
+def hand_written_mamba():
+    return MambaLike()
