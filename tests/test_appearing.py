@@ -77,8 +77,8 @@ def test_names_of_any_length(tmp_path, length, overwrite):
 
 
 def test_name_of_two_byte_characters(tmp_path):
-    PLAN.write(tmp_path / ("é" * 120), seed=0)
-    assert listing(tmp_path) == ["é" * 120]
+    PLAN.write(tmp_path / ("é" * 120 + ".npz"), seed=0)
+    assert listing(tmp_path) == ["é" * 120 + ".npz"]
 
 
 def never(*arguments, **keywords):
@@ -86,25 +86,26 @@ def never(*arguments, **keywords):
 
 
 REFUSED = {
-    "too long": ("m" * 256, OSError, errno.ENAMETOOLONG),
-    "directory": ("directory/", IsADirectoryError, errno.EISDIR),
-    "new directory": ("new/", IsADirectoryError, errno.EISDIR),
-    "loop": ("loop", OSError, errno.ELOOP),
-    "below a file": ("file/m", NotADirectoryError, errno.ENOTDIR),
-    "absent": ("absent/m", FileNotFoundError, errno.ENOENT),
-    "pipe": ("pipe", OSError, errno.EINVAL),
-    "link into nowhere": ("far", FileNotFoundError, errno.ENOENT),
+    "too long": ("m" * 256 + ".npz", OSError, errno.ENAMETOOLONG),
+    "directory": ("directory.npz", IsADirectoryError, errno.EISDIR),
+    "a file as folder": ("file/", NotADirectoryError, errno.ENOTDIR),
+    "below a file as folder": ("file/m/", NotADirectoryError, errno.ENOTDIR),
+    "loop": ("loop.npz", OSError, errno.ELOOP),
+    "below a file": ("file/m.npz", NotADirectoryError, errno.ENOTDIR),
+    "absent": ("absent/m.npz", FileNotFoundError, errno.ENOENT),
+    "pipe": ("pipe.npz", OSError, errno.EINVAL),
+    "link into nowhere": ("far.npz", FileNotFoundError, errno.ENOENT),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_before_anything_is_drawn(tmp_path, monkeypatch, case):
     typed, error, code = REFUSED[case]
-    (tmp_path / "directory").mkdir()
+    (tmp_path / "directory.npz").mkdir()
     (tmp_path / "file").write_bytes(b"file")
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "far").symlink_to("absent/m")
-    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop.npz").symlink_to("loop.npz")
+    (tmp_path / "far.npz").symlink_to("absent/m")
+    os.mkfifo(tmp_path / "pipe.npz")
     before = listing(tmp_path)
     monkeypatch.setattr(os, "pwrite", never)
     monkeypatch.chdir(tmp_path)
@@ -221,11 +222,11 @@ def test_directory_moved_or_removed(tmp_path, overwrite):
     directory = tmp_path / "d"
     directory.mkdir()
     with pytest.raises(FileNotFoundError, match="its directory was moved or removed during the write"):
-        during(directory / "m", lambda: directory.rename(tmp_path / "e"), overwrite=overwrite)
+        during(directory / "m.npz", lambda: directory.rename(tmp_path / "e"), overwrite=overwrite)
     assert listing(tmp_path / "e") == []
     directory.mkdir()
     with pytest.raises(FileNotFoundError, match="its directory was moved or removed during the write"):
-        during(directory / "m", lambda: shutil.rmtree(directory), overwrite=overwrite)
+        during(directory / "m.npz", lambda: shutil.rmtree(directory), overwrite=overwrite)
     assert listing(tmp_path) == ["e"]
 
 
@@ -271,7 +272,7 @@ def test_another_users_file_in_a_sticky_directory():
 
 
 def refuse_another_users_file(directory: Path) -> None:
-    (directory / "m").write_bytes(b"root's")
+    (directory / "m.npz").write_bytes(b"root's")
     code = (
         "import os, sys, winit\n"
         "from winit._files import appearing\n"
@@ -283,10 +284,10 @@ def refuse_another_users_file(directory: Path) -> None:
         "try: plan.write(sys.argv[1], seed=0, overwrite=True)\n"
         "except PermissionError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, directory / "m"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, directory / "m.npz"], capture_output=True, text=True, check=False)
     why = "belongs to another user, in a directory where only he may replace it"
-    assert (done.stdout, done.stderr) == (f"[Errno 1] {why}: '{directory}/m'\n", "")
-    assert listing(directory) == ["m"] and (directory / "m").read_bytes() == b"root's"
+    assert (done.stdout, done.stderr) == (f"[Errno 1] {why}: '{directory}/m.npz'\n", "")
+    assert listing(directory) == ["m.npz"] and (directory / "m.npz").read_bytes() == b"root's"
 
 
 # ---- killed
@@ -458,13 +459,13 @@ def test_full_disk(small_disk):
 
 
 def test_read_only_disk(small_disk):
-    (small_disk / "m").write_bytes(b"old")
+    (small_disk / "m.npz").write_bytes(b"old")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    for name, overwrite in (("m", True), ("n", False)):
+    for name, overwrite in (("m.npz", True), ("n.npz", False)):
         with pytest.raises(OSError, match="Read-only file system") as caught:
             PLAN.write(small_disk / name, seed=0, overwrite=overwrite)
         assert (caught.value.errno, caught.value.filename) == (errno.EROFS, str(small_disk / name))
-    assert listing(small_disk) == ["m"]
+    assert listing(small_disk) == ["m.npz"]
 
 
 @pytest.mark.slow

@@ -383,7 +383,7 @@ def test_verify_another_stream_version(run, spec, file):
 
 
 def test_verify_lists_ten_at_most(run, tmp_path):
-    spec, file = tmp_path / "plan.toml", tmp_path / "m.st"
+    spec, file = tmp_path / "plan.toml", tmp_path / "m.safetensors"
     spec.write_text('[tensors]\n"h.{0..24}" = { shape = [3], scheme = "normal()" }\n', encoding="utf-8")
     assert run("init", spec, "-o", file, "--seed", 3)[0] == 0
     status, out, _ = run("verify", file, spec, "--seed", 4)
@@ -492,8 +492,30 @@ ERRORS = {
         r"^winit: error: -o - is refused: winit does not write to standard output; a file called - is written \./-\n$",
     ),
     "output -, together": (["init", "{spec}", "-o-", "--seed", "0"], r"-o - is refused"),
-    "output empty": (["init", "{spec}", "-o", "", "--seed", "0"], r"-o must name a file, not ''"),
-    "output a directory's name": (["init", "{spec}", "-o", "{new}/", "--seed", "0"], r"-o must name a file, not '.*/'"),
+    "output empty": (["init", "{spec}", "-o", "", "--seed", "0"], r"-o must name a file or a folder, not ''"),
+    "output of another format": (["init", "{spec}", "-o", "m.bin", "--seed", "0"], r"m\.bin must end in \.safetensors or"),
+    "rank without world": (["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--rank", "1"], r"rank must come with w"),
+    "rank beyond": (
+        ["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--rank", "4", "--world", "4"],
+        r"rank must be below world, not 4 of 4",
+    ),
+    "rank of a file": (
+        ["init", "{spec}", "-o", "{new}", "--seed", "0", "--rank", "1", "--world", "4"],
+        r"rank is for a folder, and .*new\.safetensors is a file",
+    ),
+    "rank no number": (["init", "{spec}", "-o", "{new}", "--seed", "0", "--rank", "x"], r"--rank: must be an integer"),
+    "shards of no size": (
+        ["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--max-shard-size", "5 apples"],
+        r"max_shard_size must be a number of bytes or a size such as '5GB' or '500MB', not '5 apples'",
+    ),
+    "config absent": (
+        ["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--config", "{tmp}/absent.json"],
+        r"absent\.json: No such file or directory",
+    ),
+    "config of another kind": (
+        ["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--config", "{spec}"],
+        r"plan\.toml is not JSON",
+    ),
     "output the plan": (["init", "{spec}", "-o", "{spec}", "--seed", "0", "--overwrite"], r"is the plan itself"),
     "abbreviation": (["init", "{spec}", "-o", "{new}", "--see", "1"], r"required: --seed"),
     "abbreviation after": (
@@ -518,9 +540,8 @@ ERRORS = {
         ["init", "{spec}", "-o", "{file}", "--seed", "0"],
         r"m\.safetensors: exists already \(.*--overwrite",
     ),
-    "directory as output": (["init", "{spec}", "-o", "{tmp}", "--seed", "0"], r"is a directory"),
-    "directory as output again": (["init", "{spec}", "-o", "{tmp}", "--seed", "0", "--overwrite"], r"is a directory"),
-    "missing directory": (["init", "{spec}", "-o", "{tmp}/no/m", "--seed", "0"], r"no/m: No such file or directory"),
+    "a file as folder": (["init", "{spec}", "-o", "{file}/", "--seed", "0"], r"m\.safetensors/: is not a folder"),
+    "missing directory": (["init", "{spec}", "-o", "{tmp}/no/m.npz", "--seed", "0"], r"no/m\.npz: No such file or dir"),
     "a file as directory": (["init", "{spec}", "-o", "{file}/m", "--seed", "0"], r"m\.safetensors.*: Not a directory"),
     "missing file": (["verify", "{tmp}/absent.st", "{spec}", "--seed", "0"], r"absent\.st: No such file or directory"),
     "not a file of tensors": (["verify", "{spec}", "{spec}", "--seed", "0"], r"plan\.toml is not a safetensors file: "),
@@ -552,7 +573,7 @@ def test_full_disk(run, spec, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", full)
     before = existing(tmp_path)
-    one_line(run("init", spec, "-o", tmp_path / "m.st", "--seed", "0"), r"m\.st: No space left on device")
+    one_line(run("init", spec, "-o", tmp_path / "m.safetensors", "--seed", "0"), r"m\.safetensors: No space left on device")
     assert existing(tmp_path) == before
 
 
@@ -640,7 +661,7 @@ WRONG_THREADS = [["--threads", text] for text in ("0", "-1", "00", "1.5", "x", "
 WRONG = {
     "init": [
         *(*WRONG_EVERYWHERE, *WRONG_PLANS, *WRONG_SEEDS, *WRONG_THREADS, ["--seed"], ["-o"]),
-        *(["-o", text] for text in ("-", "", "/", ".", "..", "absent/m", "absent/", "\0", "new/")),
+        *(["-o", text] for text in ("-", "", "absent/m.npz", "\0", "m.bin")),
     ],
     "show": [*WRONG_EVERYWHERE, *WRONG_PLANS, ["--seed", "1"], ["--quiet"], ["-o", "m"], ["--threads", "1"]],
     "verify": [*WRONG_EVERYWHERE, *WRONG_PLANS, *WRONG_SEEDS, *WRONG_THREADS, ["-o", "m"], ["--overwrite"]],
@@ -701,11 +722,11 @@ def hostile(tmp_path):
 
 
 def test_names_are_safe_for_a_terminal(run, hostile, tmp_path):
-    file = tmp_path / "m.st"
+    file = tmp_path / "m.npz"
     assert list(Plan.from_toml(hostile)) == [HOSTILE, "t"]
     results = [
         run("show", hostile),
-        run("init", hostile, "-o", tmp_path / f"{HOSTILE}.st", "--seed", 1),
+        run("init", hostile, "-o", tmp_path / f"{HOSTILE}.npz", "--seed", 1),
         run("init", hostile, "-o", file, "--seed", 1),
         run("verify", file, hostile, "--seed", 2),
         run("verify", file, "gpt2", "--seed", 1, "--all"),
@@ -729,7 +750,7 @@ def test_names_are_safe_for_a_terminal(run, hostile, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_a_path_that_cannot_be_printed(spec, tmp_path, encoding):
-    path = os.fsencode(tmp_path) + "/é☃".encode() + b"\xff.st"
+    path = os.fsencode(tmp_path) + "/é☃".encode() + b"\xff.npz"
     try:
         Path(os.fsdecode(path)).touch()
         Path(os.fsdecode(path)).unlink()
@@ -740,7 +761,7 @@ def test_a_path_that_cannot_be_printed(spec, tmp_path, encoding):
         line = [sys.executable, "-m", "winit", verb, *arguments, "--seed", "5"]
         done = subprocess.run(line, capture_output=True, timeout=60, check=False, env=environment)
         assert (done.returncode, done.stderr) == (0, b"")
-        assert b"\\udcff.st: " in done.stdout
+        assert b"\\udcff.npz: " in done.stdout
         assert ("é" if encoding != "ascii" else "\\xe9").encode(encoding) in done.stdout
 
 
@@ -898,8 +919,8 @@ def test_progress_bar_on_a_terminal(spec, tmp_path, quiet):
         if quiet:
             assert shown == b""
         else:
-            assert shown.startswith(f"\r{verb} [".encode())
-            assert re.search(rb"\[#{30}\] 0\.00/0\.00 GB  \d+\.\d\d GB/s\r\n$", shown)
+            assert shown.startswith(f"\r{verb}:   0%|".encode())
+            assert re.search(rb"100%\|(\xe2\x96\x88)+\| 482k/482k \[00:00<00:00, \d[\d.]*[kMG]B/s\]\x1b\[K\r\n$", shown)
 
 
 def test_interrupted_init_leaves_nothing(tmp_path):
@@ -907,7 +928,7 @@ def test_interrupted_init_leaves_nothing(tmp_path):
     # A gigabyte: some half a second, of which the first line of the bar is the beginning.
     spec.write_text('[tensors]\nw = { shape = [250_000_000], scheme = "normal()" }\n', encoding="utf-8")
     began = time.monotonic()
-    status, shown = on_terminal("init", spec, "-o", tmp_path / "m.st", "--seed", 0, until=b"init [")
+    status, shown = on_terminal("init", spec, "-o", tmp_path / "m.npz", "--seed", 0, until=b"init: ")
     assert status == 130
     assert b"winit: interrupted" in shown
     assert b"Traceback" not in shown

@@ -312,7 +312,7 @@ def test_zip_of_something_else(tmp_path):
     plan = Plan({"w": winit.Param((3,), winit.zeros())})
     with pytest.raises(ValueError, match=r"is not an npz file: it holds 'x\.txt', which is not \.npy"):
         winit.pretrained(path, plan, seed=0)
-    with pytest.raises(ValueError, match=r"m\.safetensors is a zip archive$"):
+    with pytest.raises(ValueError, match=r"is not an npz file: it holds 'x\.txt'"):
         winit.checkpoint.verify(path, plan, seed=0)
 
 

@@ -142,14 +142,14 @@ def test_dense_passes_at_once(restless):
 def test_plans_at_once(restless, tmp_path):
     plan = winit.Plan({f"w{i}": winit.Param((300, 200 + i), winit.he_normal(), "float32") for i in range(9)})
     expected = {name: digest(array) for name, array in plan.build(seed=3).items()}
-    plan.write(tmp_path / "alone", seed=3)
+    plan.write(tmp_path / "alone.npz", seed=3)
 
     def build():
         return {name: digest(array) for name, array in plan.build(seed=3, threads=2).items()} == expected
 
     def write(i):
-        plan.write(tmp_path / f"{i}", seed=3, threads=2)
-        return (tmp_path / f"{i}").read_bytes() == (tmp_path / "alone").read_bytes()
+        plan.write(tmp_path / f"{i}.npz", seed=3, threads=2)
+        return (tmp_path / f"{i}.npz").read_bytes() == (tmp_path / "alone.npz").read_bytes()
 
     assert all(at_once([build] * 3 + [lambda i=i: write(i) for i in range(3)]))
 
@@ -295,7 +295,7 @@ def results(folder):
         found += [array.view(np.uint16) for array in plan.build(seed=2, threads=2).values()]
     except ImportError:
         pass
-    path = os.path.join(folder, str(os.getpid()))
+    path = os.path.join(folder, f"{os.getpid()}.npz")
     plan.write(path, seed=2, threads=2)
     with open(path, "rb") as file:
         found.append(np.frombuffer(file.read(), np.uint8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 __all__ = ["available_threads", "run_tasks"]
@@ -19,13 +19,37 @@ def available_threads() -> int:
         return os.cpu_count() or 1
 
 
-def run_tasks(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | None) -> None:
+class _Taken:
+    """Tasks that are made one by one, as a thread takes them."""
+
+    def __init__(self, tasks: Iterable[Any]) -> None:
+        self._tasks, self._lock = iter(tasks), threading.Lock()
+
+    def popleft(self) -> Any:
+        """Return the next task; IndexError after the last, as of a deque."""
+        with self._lock:
+            try:
+                for task in self._tasks:
+                    return task
+            except IndexError as error:  # not to be taken for the end
+                raise RuntimeError(f"a task could not be made: {error}") from error
+        raise IndexError
+
+
+def run_tasks(work: Callable[[Any], None], tasks: Iterable[Any], threads: int | None) -> None:
     """Do tasks in order over threads that live only as long as this call; the first error stops all and is raised.
 
-    No thread, lock or pool is kept: nothing is left over for a fork to break. Nor does an interrupt leave a thread
-    behind: the call ends when all have ended.
+    Tasks that are no sequence are made as they are taken, by one thread at a time. No thread, lock or pool is kept:
+    nothing is left over for a fork to break. Nor does an interrupt leave a thread behind: the call ends when all have
+    ended.
     """
-    queue = deque(tasks)
+    most = threads or available_threads()
+    queue: deque[Any] | _Taken
+    if isinstance(tasks, Sequence):
+        queue = deque(tasks)
+        most = min(most, len(tasks))
+    else:
+        queue = _Taken(tasks)
     errors: list[BaseException] = []
 
     def worker(ended: threading.Event | None = None) -> None:
@@ -44,7 +68,7 @@ def run_tasks(work: Callable[[Any], None], tasks: Sequence[Any], threads: int | 
 
     helpers: list[tuple[threading.Thread, threading.Event]] = []
     try:
-        for _ in range(min(threads or available_threads(), len(queue)) - 1):
+        for _ in range(most - 1):
             ended = threading.Event()
             helper = threading.Thread(target=worker, args=(ended,), name="winit")
             helpers.append((helper, ended))

@@ -31,8 +31,12 @@ class Collected:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def collect(given: PathLike | Iterable[PathLike], npz: bool = True) -> Collected:
-    """Read the headers of all files that are meant: a file, an index, a folder, or several of them."""
+def collect(given: PathLike | Iterable[PathLike], npz: bool = True, broken: dict[str, str] | None = None) -> Collected:
+    """Read the headers of all files that are meant: a file, an index, a folder, or several of them.
+
+    broken : where it is given, files that an index names and that cannot be read are put there, with what is wrong,
+        and what the index says of them is no error.
+    """
     paths = None if isinstance(given, (str, bytes, os.PathLike)) else items_of(given)
     if paths is None:
         paths = [given]
@@ -43,9 +47,14 @@ def collect(given: PathLike | Iterable[PathLike], npz: bool = True) -> Collected
         text = check_path(path)
         files, index, said = files_of(text)
         for file in files:
-            _add(collected, file, index, npz)
+            try:
+                _add(collected, file, index, npz)
+            except (OSError, ValueError) as error:
+                if broken is None or index is None:
+                    raise
+                broken[file] = "missing" if isinstance(error, FileNotFoundError) else _of_file(error, file)
         lacking = next((name for name in index or () if name not in collected.entries), None)
-        if index is not None and lacking is not None:
+        if index is not None and lacking is not None and broken is None:
             raise ValueError(f"{index[lacking]} lacks {lacking!r}, which {text} says it holds")
         # huggingface_hub's save_torch_state_dict says there what it writes once: the tensors may be in any shard.
         collected.aliases |= _aliases(said, index or {})
@@ -56,13 +65,19 @@ def collect(given: PathLike | Iterable[PathLike], npz: bool = True) -> Collected
     return collected
 
 
+def _of_file(error: OSError | ValueError, file: str) -> str:
+    """Return what an error says of a file, without its name."""
+    said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return said.removeprefix(f"{file} ").removeprefix("is ")
+
+
 def _add(collected: Collected, path: str, index: Mapping[str, str] | None, npz: bool) -> None:
     """Read the header of one file."""
     with opened(path) as descriptor:
         file = File(path, file_stamp(descriptor))
         # A safetensors file that began so would claim a header of 2^36 bytes or more.
         if npz and os.pread(descriptor, 4, 0) in (b"PK\x03\x04", b"PK\x05\x06"):
-            found, metadata = read_npz(descriptor, file), {}
+            found, metadata = read_npz(descriptor, file)
         else:
             header = read_header(descriptor, path)
             found, metadata = {}, header.metadata

@@ -15,6 +15,7 @@ from winit._files.entries import Entry, File, check_entry
 from winit._files.first_bytes import ZIP, kind_of
 from winit._files.reader import reader_of
 from winit._files.safetensors_header import CODES
+from winit._files.strict_json import object_of
 
 __all__ = ["read_npz"]
 
@@ -22,8 +23,8 @@ MAX_NPY_HEADER = 10_000  # bytes, NumPy's own limit
 MAX_DEFLATE = 1032  # bytes that deflate can make of one: 258 from two bits
 
 
-def read_npz(descriptor: int, file: File) -> dict[str, Entry]:
-    """Read the directory of an archive and the header of each member."""
+def read_npz(descriptor: int, file: File) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Read the directory of an archive and the header of each member; and metadata, where its comment holds some."""
 
     def broken(what: str) -> ValueError:
         return ValueError(f"{file.path} is not an npz file: {what}")
@@ -32,6 +33,7 @@ def read_npz(descriptor: int, file: File) -> dict[str, Entry]:
     try:
         with open(os.dup(descriptor), "rb") as stream, zipfile.ZipFile(stream) as archive:  # noqa: PTH123
             members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+            metadata = _metadata(archive.comment)
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OverflowError, OSError) as error:
         raise broken(f"its directory cannot be read ({str(error) or type(error).__name__})") from None
     entries: dict[str, Entry] = {}
@@ -66,7 +68,16 @@ def read_npz(descriptor: int, file: File) -> dict[str, Entry]:
         if name in entries:
             raise broken(f"it has {name!r} twice")
         entries[name] = _read_npy(descriptor, file, member, name, begin, broken)
-    return entries
+    return entries, metadata
+
+
+def _metadata(comment: bytes) -> dict[str, str]:
+    """Return the metadata that npz_writing puts into an archive's comment; nothing for any other comment."""
+    try:
+        found = object_of(comment)
+    except (ValueError, RecursionError):
+        return {}
+    return found if all(isinstance(value, str) for value in found.values()) else {}
 
 
 def _read_npy(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -405,11 +405,28 @@ class Plan(Mapping[str, Param]):
         overwrite: bool = False,
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        max_shard_size: int | str | None = None,
+        rank: int | Literal["auto"] | None = None,
+        world: int | None = None,
+        resume: bool = False,
+        config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     ) -> None:
-        """Draw every tensor straight into a safetensors file; see winit.checkpoint.write."""
+        """Draw every tensor straight into a file, or into the files of a folder; see winit.checkpoint.write."""
         from winit.checkpoint import write
 
-        write(self, path, seed=seed, overwrite=overwrite, threads=threads, progress=progress)
+        write(
+            self,
+            path,
+            seed=seed,
+            overwrite=overwrite,
+            threads=threads,
+            progress=progress,
+            max_shard_size=max_shard_size,
+            rank=rank,
+            world=world,
+            resume=resume,
+            config=config,
+        )
 
     # ---- TOML
 

@@ -21,14 +21,14 @@ from winit._files.appearing import destination
 from winit._files.collecting import collect
 from winit._files.entries import Entry, File, PathLike, open_files
 from winit._files.reader import BLOCK
-from winit._files.storing import Progress, Span, store
+from winit._files.storing import Counter, Filed, Progress, Span, store
 from winit._plans.globs import check_met, check_patterns, matches
 from winit._plans.plan import Plan, check_plan
 from winit._trained.fits import Loaded, LoadedSpan, fitted, spans_of_loaded
 from winit._trained.name_rules import Names, check_fits, check_names, listed, source_of
 from winit._trained.sources import FOREIGN, Content, Source, content_of
+from winit.checkpoint.heading import header
 from winit.checkpoint.spans import spans_of
-from winit.checkpoint.writing import header
 
 __all__ = ["Pretrained", "Report", "pretrained"]
 
@@ -138,7 +138,7 @@ class Pretrained:
         threads = check_threads(threads)
         check_callable(progress, "progress")
         target = destination(path, overwrite)
-        head, places = header(self.plan, self.seed, str(self.report))
+        head, places = header(self.plan, self.seed, self.plan.digest, str(self.report))
         with self._files(threads) as (ready, descriptors):
             spans: list[Span] = []
             for name, place in places.items():
@@ -146,7 +146,8 @@ class Pretrained:
                     spans += spans_of_loaded(ready[name], descriptors, self.seed, place, None)
                 else:
                     spans += spans_of(self.plan, self.seed, {name: place}, threads)
-            store(target, head, spans, self.plan.nbytes, threads, progress)
+            nbytes = self.plan.nbytes
+            store([Filed(target, head, spans, nbytes)], threads, Counter(nbytes, progress))
 
     @contextmanager
     def _files(self, threads: int | None) -> Iterator[tuple[dict[str, Loaded], dict[File, int]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from winit._files.safetensors_header import CODES
 from winit._files.storing import Counter, Progress, writing_threads
 from winit._files.storing import buffers as make_buffers
 from winit._plans.plan import Plan, check_plan
+from winit.checkpoint.sharding import INDEX, unindexed_files
 from winit.checkpoint.spans import DrawnSpan, spans_of
 
 __all__ = ["Verification", "verify"]
@@ -28,6 +29,8 @@ __all__ = ["Verification", "verify"]
 @dataclass(frozen=True)
 class Verification:
     """What verify found. The file is what its plan and seed say if `ok`.
+
+    broken : files that are missing or cannot be read, and what is wrong with each; their tensors are missing too.
 
     unexpected : tensors that the plan lacks; and those that a shard holds beyond what its index says, with the shard.
 
@@ -43,11 +46,12 @@ class Verification:
     tensors: int
     bytes: int
     notes: tuple[str, ...] = ()
+    broken: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether every tensor is there, of the right dtype and shape, and equal bit by bit, and no other."""
-        return not (self.differ or self.missing or self.unexpected or self.malformed)
+        return not (self.differ or self.missing or self.unexpected or self.malformed or self.broken)
 
 
 def verify(
@@ -59,12 +63,14 @@ def verify(
     progress: Progress | None = None,
     notes: Callable[[str], None] | None = None,
 ) -> Verification:
-    """Recompute every element of a safetensors file in a stream and compare it bit by bit.
+    """Recompute every element of a safetensors or npz file in a stream and compare it bit by bit.
+
+    Of a folder that several processes write, what is not there yet is missing and the rest is compared.
 
     Parameters
     ----------
-    path : str or os.PathLike. A safetensors file; the index of one in shards; or a folder with such an index, or with
-        one safetensors file.
+    path : str or os.PathLike. A safetensors file; the index of one in shards; a folder with such an index, with files
+        called as winit calls them, or with one safetensors file; an npz file that is not compressed.
     plan, seed, threads, progress : as in write.
     notes : callable(str) or None. Called with each of Verification.notes before any element is recomputed.
 
@@ -83,7 +89,13 @@ def verify(
     check_plan(plan)
     check_callable(progress, "progress")
     check_callable(notes, "notes")
-    collected = collect(path, npz=False)
+    broken: dict[str, str] = {}
+    unindexed = unindexed_files(path)
+    if unindexed is None:
+        collected = collect(path, broken=broken)
+    else:
+        collected = collect(unindexed.there)
+        broken |= dict.fromkeys((*unindexed.lacking, INDEX), "missing")
     entries = collected.entries
     said = _contradictions(collected.metadata, plan, seed)
     if notes is not None:
@@ -98,12 +110,14 @@ def verify(
         expected = CODES[param.dtype], list(param.shape)
         if found != expected:
             malformed[name] = "is {} {}, expected {} {}".format(*found, *expected)
+        elif entry.packed is not None or entry.fortran or entry.swapped:
+            how = "compressed" if entry.packed is not None else "of the other byte order or order of axes"
+            malformed[name] = f"is {how}, and is not compared"
         else:
             places[name] = entry.place
     with ExitStack() as stack:
         descriptors = open_files(stack, (entries[name] for name in places))
-        spans = list(spans_of(plan, seed, places, threads))
-        buffers = make_buffers(writing_threads(threads), len(spans), 2)
+        buffers = make_buffers(writing_threads(threads), 2)
         total = sum(plan[name].nbytes for name in places)
         counter = Counter(total, progress)
         differ = set()
@@ -119,7 +133,7 @@ def verify(
             buffers.append(own)
             counter.add(len(expected))
 
-        run_tasks(work, spans, writing_threads(threads))
+        run_tasks(work, spans_of(plan, seed, places, threads), writing_threads(threads))
     return Verification(
         differ=tuple(name for name in plan.stored if name in differ),
         missing=tuple(name for name in plan.stored if name not in entries),
@@ -132,6 +146,7 @@ def verify(
         tensors=len(places),
         bytes=total,
         notes=said,
+        broken={Path(file).name: what for file, what in broken.items()},
     )
 
 

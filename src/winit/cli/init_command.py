@@ -1,61 +1,107 @@
-"""winit init: draw a plan's tensors into a safetensors file."""
+"""winit init: draw a plan's tensors into a file, or into the files of a folder."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from winit.cli.failures import FailureError
-from winit.cli.options import add_plan, add_quiet, add_seed, add_threads
+from winit.cli.options import add_plan, add_quiet, add_seed, add_threads, count, rank
 from winit.cli.plans import is_recipe, plan_of
 from winit.cli.progress import bar
 from winit.cli.terminal import say
 
+if TYPE_CHECKING:
+    from winit import Plan
+    from winit.checkpoint import Written
+
 __all__ = ["HELP", "add", "run"]
 
-HELP = "draw a plan's tensors into a safetensors file"
+HELP = "draw a plan's tensors into a file, or into the files of a folder"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_plan(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the safetensors file to write")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="what to write: a .safetensors or .npz file, a folder (also one that is not there yet), or a place in a "
+        "store such as s3://bucket/folder",
+    )
     add_seed(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the files of this plan and seed that are whole, write what is lacking or damaged, and refuse others",
+    )
+    parser.add_argument(
+        "--max-shard-size", metavar="S", help="of a folder: bytes of tensors a file at most, 5GB by default"
+    )
+    parser.add_argument(
+        "--rank",
+        type=rank,
+        metavar="R",
+        help="of a folder: write the files of one process of many only; auto asks torchrun's, Slurm's, Open MPI's, "
+        "PMI's or an array job's environment",
+    )
+    parser.add_argument("--world", type=count, metavar="W", help="how many processes write the folder")
+    parser.add_argument("--config", metavar="FILE", help="of a folder: a config.json to copy into it")
     add_threads(parser)
     add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file and say what is in it."""
+    """Write the files and say what is in them."""
+    from winit.checkpoint import write
+
     _check_output(arguments.output, arguments.spec)
     plan = plan_of(arguments)
     began = time.monotonic()
     with bar(arguments.quiet, "init") as progress:
-        plan.write(
+        written = write(
+            plan,
             arguments.output,
             seed=arguments.seed,
             overwrite=arguments.overwrite,
             threads=arguments.threads,
             progress=progress,
+            max_shard_size=arguments.max_shard_size,
+            rank=arguments.rank,
+            world=arguments.world,
+            resume=arguments.resume,
+            config=arguments.config,
         )
     if not arguments.quiet:
-        seconds = time.monotonic() - began
-        say(
-            f"{arguments.output}: {len(plan.stored)} tensors, {plan.parameters:,} parameters, {plan.nbytes:,} bytes, "
-            f"seed {arguments.seed}, {seconds:.2f} s"
-        )
+        say(_summary(arguments, plan, written, time.monotonic() - began))
     return 0
 
 
+def _summary(arguments: argparse.Namespace, plan: Plan, written: Written, seconds: float) -> str:
+    """Say what was written, of which plan, and how long it took."""
+    files = len(written.files)
+    tensors = f"{len(plan.stored)} tensors, {plan.parameters:,} parameters, {plan.nbytes:,} bytes"
+    said = [f"{arguments.output}: {tensors}"]
+    if arguments.rank is not None:
+        said.append(f"of them {written.nbytes:,} bytes by this rank")
+    if files != 1 or written.kept or arguments.rank is not None:
+        said.append(f"{files} file{'' if files == 1 else 's'} written")
+    if written.kept:
+        said.append(f"{len(written.kept)} whole already")
+    return ", ".join([*said, f"seed {arguments.seed}", f"{seconds:.2f} s"])
+
+
 def _check_output(output: str, spec: str) -> None:
-    """Refuse what names no file, and what would destroy the plan."""
+    """Refuse what names no file or folder, and what would destroy the plan."""
     if output == "-":
         raise FailureError("-o - is refused: winit does not write to standard output; a file called - is written ./-")
-    if not output or output.endswith(os.sep):
-        raise FailureError(f"-o must name a file, not {output!r}")
+    if not output:
+        raise FailureError("-o must name a file or a folder, not ''")
     try:
         same = not is_recipe(spec) and Path(spec).samefile(output)
     except (OSError, ValueError):  # one of them is not there, as a rule

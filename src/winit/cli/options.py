@@ -7,7 +7,7 @@ import re
 
 from winit._core.checks import shown
 
-__all__ = ["add_plan", "add_quiet", "add_seed", "add_threads"]
+__all__ = ["add_plan", "add_quiet", "add_seed", "add_threads", "count", "rank"]
 
 # Digits of the plainest kind; int() would take those of every script, and complain of 5000 in words of its own.
 _INTEGER = re.compile(r"0*([0-9]{1,20}|[0-9]{1,3}(_[0-9]{3}){1,6})")
@@ -38,7 +38,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
-    parser.add_argument("--threads", type=_threads, metavar="N", help="threads (default: the processors available)")
+    parser.add_argument("--threads", type=count, metavar="N", help="threads (default: the processors available)")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,16 @@ def _seed(text: str) -> int:
     return value
 
 
-def _threads(text: str) -> int:
+def rank(text: str) -> int | str:
+    """Read --rank: a number, or auto."""
+    value = _integer(text)
+    if value is None and text != "auto":
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 on, or auto, not {shown(text, 60)}")
+    return text if value is None else value
+
+
+def count(text: str) -> int:
+    """Read a number of threads or of processes."""
     value = _integer(text)
     if not value:
         raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {shown(text, 60)}")

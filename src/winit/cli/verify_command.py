@@ -24,7 +24,7 @@ _LISTED = 10
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "file", metavar="FILE", help="the safetensors file, the index of one in shards, or their folder"
+        "file", metavar="FILE", help="the safetensors or npz file, the index of one in shards, or their folder"
     )
     add_plan(parser)
     add_seed(parser)
@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(found: Verification, every: bool) -> list[str]:
-    lines = [f"{name}: differs" for name in found.differ]
+    lines = [f"{file}: {what}" for file, what in found.broken.items()]
+    lines += [f"{name}: differs" for name in found.differ]
     lines += [f"{name}: {what}" for name, what in found.malformed.items()]
     lines += [f"{name}: missing" for name in found.missing]
     lines += [f"{name}: not in the plan" for name in found.unexpected]
@@ -83,4 +84,5 @@ def _summary(found: Verification) -> str:
         (len(found.unexpected), "not in the plan"),
         (found.tensors - len(found.differ), "agree"),
     ]
-    return "tensors: " + ", ".join(f"{count} {what}" for count, what in counts if count)
+    files = f"files: {len(found.broken)} missing or broken; " if found.broken else ""
+    return f"{files}tensors: " + ", ".join(f"{count} {what}" for count, what in counts if count)
