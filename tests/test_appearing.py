@@ -284,7 +284,9 @@ def refuse_another_users_file(directory: Path) -> None:
         "try: plan.write(sys.argv[1], seed=0, overwrite=True)\n"
         "except PermissionError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, directory / "m.npz"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, directory / "m.npz"], capture_output=True, text=True, check=False
+    )
     why = "belongs to another user, in a directory where only he may replace it"
     assert (done.stdout, done.stderr) == (f"[Errno 1] {why}: '{directory}/m.npz'\n", "")
     assert listing(directory) == ["m.npz"] and (directory / "m.npz").read_bytes() == b"root's"

@@ -493,7 +493,10 @@ ERRORS = {
     ),
     "output -, together": (["init", "{spec}", "-o-", "--seed", "0"], r"-o - is refused"),
     "output empty": (["init", "{spec}", "-o", "", "--seed", "0"], r"-o must name a file or a folder, not ''"),
-    "output of another format": (["init", "{spec}", "-o", "m.bin", "--seed", "0"], r"m\.bin must end in \.safetensors or"),
+    "output of another format": (
+        ["init", "{spec}", "-o", "m.bin", "--seed", "0"],
+        r"m\.bin must end in \.safetensors or",
+    ),
     "rank without world": (["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--rank", "1"], r"rank must come with w"),
     "rank beyond": (
         ["init", "{spec}", "-o", "{tmp}/d", "--seed", "0", "--rank", "4", "--world", "4"],
@@ -573,7 +576,9 @@ def test_full_disk(run, spec, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", full)
     before = existing(tmp_path)
-    one_line(run("init", spec, "-o", tmp_path / "m.safetensors", "--seed", "0"), r"m\.safetensors: No space left on device")
+    one_line(
+        run("init", spec, "-o", tmp_path / "m.safetensors", "--seed", "0"), r"m\.safetensors: No space left on device"
+    )
     assert existing(tmp_path) == before
 
 

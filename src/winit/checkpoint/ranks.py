@@ -38,6 +38,8 @@ _COUNTED = (
     ("PBS's array", "PBS_ARRAY_INDEX", None),
     ("Torque's array", "PBS_ARRAYID", None),
 )
+# Their tasks are jobs, each of which may have processes; those of Batch, Cloud Run and Kubernetes are nodes of one job.
+_OF_JOBS = ("PBS's array", "Torque's array")
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,21 @@ def _checked(rank: int, world: int, source: str) -> Ranked:
 def _found(environment: Mapping[str, str], world: int | None) -> Ranked:
     """Ask the environment; a caller's world must agree, or says what the environment does not."""
     process = _process(environment)
-    array = _array(environment, world)
+    array = _array(environment, world, process)
     tasks = environment.get("SLURM_NTASKS", "1")
     if process is None and "SLURM_JOB_ID" in environment and tasks != "1":
         raise ValueError(
             f"rank auto: Slurm says {shown(tasks)} tasks, and this is none of them but the job's script: start it with "
             "srun"
         )
-    if process is not None and array is not None and array.source.endswith("array") and "AWS" not in array.source:
-        # An array of jobs of several processes each. Batch, Cloud Run and Kubernetes number the nodes of one job.
+    if process is not None and array is not None:
+        # An array of jobs of several processes each.
         both = f"{array.source} and {process.source}"
         found = Ranked(array.rank * process.world + process.rank, array.world * process.world, both)
-    elif process is not None or array is not None:
-        found = process or array  # type: ignore[assignment]
+    elif process is not None:
+        found = process
+    elif array is not None:
+        found = array
     else:
         raise ValueError(
             "rank auto: nothing in the environment says a rank (RANK, SLURM_PROCID, OMPI_COMM_WORLD_RANK, PMI_RANK, or "
@@ -114,7 +118,7 @@ def _process(environment: Mapping[str, str]) -> Ranked | None:
     return None
 
 
-def _array(environment: Mapping[str, str], world: int | None) -> Ranked | None:
+def _array(environment: Mapping[str, str], world: int | None, process: Ranked | None) -> Ranked | None:
     for source, task, first, last, step in _ARRAYS:
         # Grid Engine says "undefined", and LSF 0, where the job is no array.
         if environment.get(task, "undefined") == "undefined" or (source.startswith("LSF") and environment[task] == "0"):
@@ -134,6 +138,12 @@ def _array(environment: Mapping[str, str], world: int | None) -> Ranked | None:
         return Ranked((number - low) // by, count, source)
     for source, task, count_name in _COUNTED:
         if task in environment:
+            if process is not None and source not in _OF_JOBS:
+                return None
+            if process is not None:
+                raise ValueError(
+                    f"rank auto: {source} and {process.source} both number this process: give rank and world"
+                )
             if count_name is not None and count_name in environment:
                 return Ranked(_number(environment, task), _number(environment, count_name), source)
             return _counted(environment, source, task, world)
