@@ -580,3 +580,27 @@ def test_a_plan_of_a_trillion_parameters_is_cut_for_a_thousand_ranks(tmp_path):
     assert plan.parameters > 10**12
     jobs = [sharding.by_size(plan, 2 * 10**9).shards(rank, 1000) for rank in (0, 499, 999)]
     assert [len(list(job)) for job in jobs] == [2, 1, 1]
+
+
+# ---- other people's readers
+
+
+def test_transformers_loads_the_folder(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    sizes = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    config = transformers.LlamaConfig(**sizes, num_attention_heads=4, tie_word_embeddings=True)
+    config.architectures, config.dtype = ["LlamaForCausalLM"], torch.bfloat16
+    plan = winit.recipes.load("llama", vocab=300, dim=64, inner=96, layers=2, heads=4, tied=True).with_dtype("bfloat16")
+    write(plan, tmp_path, seed=8, max_shard_size="40kB", config=config.to_dict() | {"dtype": "bfloat16"})
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    state, built = model.state_dict(), plan.build(seed=8)
+    assert set(state) == set(built) and len(contents(tmp_path)) > 3
+    for name, array in built.items():
+        assert state[name].dtype == torch.bfloat16
+        assert state[name].view(torch.uint8).numpy().tobytes() == array.tobytes(), name
+    # And what it saves of it is cut as ours is.
+    model.save_pretrained(tmp_path / "again", max_shard_size="40kB")
+    assert {path.suffix for path in (tmp_path / "again").iterdir()} == {".json", ".safetensors"}
+    assert verify(tmp_path / "again", plan, seed=8).ok
