@@ -57,7 +57,7 @@ _LARGEST = (1 << 64) - 1
 def lay_out(
     tensors: Iterable[tuple[str, str, Shape, int]], metadata: Mapping[str, str]
 ) -> tuple[bytes, dict[str, int]]:
-    """Lay out a file of tensors (name, dtype, shape, bytes), one after the other, and its metadata.
+    """Lay out a file of tensors (name, dtype or its code, shape, bytes), one after the other, and its metadata.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def lay_out(
             raise ValueError("a tensor cannot be called '__metadata__' in a safetensors file")
         places[name] = end
         end += nbytes
-        entries[name] = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [places[name], end]}
+        entries[name] = {"dtype": CODES.get(dtype, dtype), "shape": list(shape), "data_offsets": [places[name], end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:

@@ -26,7 +26,7 @@ from winit._plans.name_patterns import expand, filled, range_names
 from winit._plans.param import Param, shown_name
 from winit._plans.parameter_table import Value, check_requirements, settle
 
-__all__ = ["known_schemes", "read_params"]
+__all__ = ["known_schemes", "read_params", "read_scheme"]
 
 _TOP_KEYS = ("description", "parameters", "require", "dtype", "layout", "tensors", "rules")
 _TENSOR_KEYS = ("shape", "scheme", "dtype", "layout", "key", "tied", "when")
@@ -44,6 +44,13 @@ def known_schemes() -> dict[str, Any]:
         if name != "calculate_gain"
     }
     return {**schemes.named(), **theirs}
+
+
+def read_scheme(text: str) -> Scheme:
+    """Make the scheme that a text such as "normal(std=0.02)" calls; ValueError for any other text."""
+    made = parse_call(text, known_schemes(), "scheme", {}, {**known_schemes(), "Axes": Axes})
+    assert isinstance(made, Scheme)
+    return made
 
 
 def read_params(source: Any, parameters: Any = None) -> dict[str, Param]:

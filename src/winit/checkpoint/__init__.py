@@ -1,10 +1,11 @@
-"""Plans to files and back: `write` draws a plan into files, `shards` cuts that into jobs, `verify` recomputes them."""
+"""Plans to files and back: `write` and `shards` draw them, `verify` recomputes, `dummy` takes no law but shapes."""
 
+from winit.checkpoint.dummies import dummy
 from winit.checkpoint.jobs import Job, Written, shards
 from winit.checkpoint.verification import Verification, verify
 from winit.checkpoint.writing import write
 
-__all__ = ["Job", "Verification", "Written", "shards", "verify", "write"]
+__all__ = ["Job", "Verification", "Written", "dummy", "shards", "verify", "write"]
 
 
 def __dir__() -> list[str]:

@@ -39,7 +39,7 @@ def byte_size(size: Any, what: str = "max_shard_size") -> int:
         unit = (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " ")
         found = int(float(number) * unit) if "." in number else int(number) * unit
     else:
-        found = check_integer(size, what, most=None)
+        return check_integer(size, what, most=None)
     if found < 1:
         raise ValueError(f"{what} must be at least one byte, not {shown(size)}")
     return found

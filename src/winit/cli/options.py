@@ -7,7 +7,7 @@ import re
 
 from winit._core.checks import shown
 
-__all__ = ["add_plan", "add_quiet", "add_seed", "add_threads", "count", "rank"]
+__all__ = ["add_plan", "add_quiet", "add_seed", "add_threads", "count", "rank", "seed"]
 
 # Digits of the plainest kind; int() would take those of every script, and complain of 5000 in words of its own.
 _INTEGER = re.compile(r"0*([0-9]{1,20}|[0-9]{1,3}(_[0-9]{3}){1,6})")
@@ -33,7 +33,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add --seed, which must be given."""
-    parser.add_argument("--seed", type=_seed, required=True, metavar="N", help="0 <= N < 2^64")
+    parser.add_argument("--seed", type=seed, required=True, metavar="N", help="0 <= N < 2^64")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,8 @@ def _integer(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """Read --seed."""
     value = _integer(text)
     if value is None or value >= 1 << 64:
         raise argparse.ArgumentTypeError(f"must be an integer in [0, 2^64), not {shown(text, 60)}")
