@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from winit.cli import init_command, recipes_command, show_command, terminal, verify_command
+from winit.cli import audit_command, init_command, recipes_command, show_command, terminal, verify_command
 from winit.cli.failures import FailureError
 
 __all__ = ["main"]
@@ -26,6 +26,7 @@ _COMMANDS: dict[str, _Command] = {
     "init": init_command,
     "show": show_command,
     "verify": verify_command,
+    "audit": audit_command,
     "recipes": recipes_command,
 }
 
