@@ -236,20 +236,21 @@ def _fan_off(found: Sequence[Measured], families: dict[int, list[list[Measured]]
         for each in found
         if each.stored.is_float and each.stored.size >= LEAST and each.summary.std and math.isfinite(each.summary.std)
     ]
-    planned = [(each, each.param.law().moments().std) for each in able if each.param is not None and each.drawn]
     # Where a type's numbers are too far apart for a standard deviation, rounding changes it.
-    planned = [
-        (each, std)
-        for each, std in planned
-        if std > 4 * _SMALLEST.get(each.stored.entry.dtype, 0.0) and math.isfinite(std)
+    laws = [(each, each.param.law().moments()) for each in able if each.param is not None and each.drawn]
+    apart = [
+        (each, math.log((each.summary.std or 1.0) / law.std), law)
+        for each, law in laws
+        if math.isfinite(law.std) and law.std > 4 * _SMALLEST.get(each.stored.entry.dtype, 0.0)
     ]
-    apart = [(each, math.log((each.summary.std or 1.0) / std), std) for each, std in planned]
     near = [abs(log) <= each.tolerance or _root(log, each.tolerance) is not None for each, log, _ in apart]
     if apart and 2 * sum(near) >= len(near):
-        for each, log, std in apart:
+        for each, log, law in apart:
             root = _root(log, each.tolerance)
-            if root is not None and abs(log) > each.tolerance:
-                each.flag("fan_off", f"std {each.summary.std:.6g} is {_said(*root)} times the plan's {std:.6g}")
+            std = each.summary.std or 0.0
+            mean = (each.summary.mean or 0.0) - law.mean * std / law.std
+            if root is not None and abs(log) > each.tolerance and abs(mean) <= 5 * std / math.sqrt(each.stored.size):
+                each.flag("fan_off", f"std {std:.6g} is {_said(*root)} times the plan's {law.std:.6g}")
         return
     if apart:
         notes.append("most standard deviations are not the plan's: fan_off is judged by siblings alone")

@@ -267,7 +267,7 @@ class Gathered:
             part = splitmix(np.array([lo % row // (BLOCK // self.stored.kind.itemsize)])) | np.uint64(1)
             own = hashes(raw[None]) * part
             with self.lock:
-                self.row_hashes[lo // row] += own[0]
+                self.row_hashes[lo // row : lo // row + 1] += own
         return blake2b(own.tobytes(), digest_size=16).digest()
 
     def summary(self) -> Summary:
