@@ -22,6 +22,7 @@ from winit._files.collecting import Collected, collect
 from winit._files.entries import Entry, File, file_stamp, open_files
 from winit._files.reader import reader_of
 from winit._files.storing import Counter, MadeOnce, Progress, writing_threads
+from winit._files.storing import buffers as make_buffers
 from winit._plans.param import Param
 from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.changes import changes_of
@@ -92,7 +93,8 @@ def audit(
             raise TypeError("plan must be given with a seed: a seed alone determines no tensor")
     other = None if against is None else collect(check_path(against, "against"))
     collected = collect(path)
-    tensors = [_Tensor(entry, plan) for entry in collected.entries.values()]
+    stored = {} if plan is None else plan.stored
+    tensors = [_Tensor(entry, stored.get(entry.name)) for entry in collected.entries.values()]
     if plan is not None and tensors and not any(tensor.param for tensor in tensors):
         raise ValueError(f"{path} has no tensor of a name and shape that the plan has")
     total = sum(tensor.entry.nbytes for tensor in tensors)
@@ -143,12 +145,10 @@ def _notes(collected: Collected, plan: Plan | None) -> Iterator[str]:
 
 
 class _Tensor:
-    """A tensor of the file, and the plan's tensor of its name and shape where there is one."""
+    """A tensor of the file, and the plan's tensor of its name where that has its shape."""
 
-    def __init__(self, entry: Entry, plan: Plan | None) -> None:
-        self.entry = entry
-        param = None if plan is None else plan.stored.get(entry.name)
-        self.param = None
+    def __init__(self, entry: Entry, param: Param | None) -> None:
+        self.entry, self.param = entry, None
         if param is not None and param.shape == entry.shape:
             # Narrow types are the float32 value, rounded: a file in another of them holds the same draw.
             rounded = {param.dtype, entry.dtype} <= set(FLOATS) - {"float64"}
@@ -196,12 +196,11 @@ class _Comparison:
         else:
             self.made = made_once(param, self.key, pieces, threads)
 
-    def count(self, block: np.ndarray, lo: int) -> int:
+    def count(self, block: np.ndarray, lo: int, buffer: np.ndarray) -> int:
         """Count the elements of a piece that are what the plan draws, bit by bit."""
-        buffer = np.empty(block.nbytes, np.uint8)
         DrawnSpan(self.name, self.param, self.key, lo, lo + len(block), 0, self.made).draw(buffer)
         word = f"u{block.itemsize}"
-        return int(np.count_nonzero(buffer.view(word) == block.view(word)))
+        return int(np.count_nonzero(buffer[: block.nbytes].view(word) == block.view(word)))
 
 
 def _measure(
@@ -222,6 +221,7 @@ def _measure(
     comparisons: dict[int, _Comparison] = {}
     found: dict[int, Measured] = {}
     lock = counter.lock
+    buffers = make_buffers(writing_threads(threads), len(tasks), 2)
 
     def begin(at: int) -> tuple[Gathered, _Comparison | None]:
         tensor = tensors[at]
@@ -246,12 +246,13 @@ def _measure(
         entry, kind = tensor.entry, tensor.stored.kind
         gathering, comparison = begin(task.at)
         reader = reader_of(descriptors[entry.file], entry)
+        own = buffers.pop()  # fresh memory for each piece would take longer than what is done with it
         for lo, hi in task.pieces:
-            raw = np.empty((hi - lo) * kind.itemsize, np.uint8)
+            raw = own[0][: (hi - lo) * kind.itemsize]
             reader.read(raw, lo * kind.itemsize)
             block = raw.view(kind)
             block = block.byteswap() if entry.swapped else block
-            same = 0 if comparison is None else comparison.count(block, lo)
+            same = 0 if comparison is None else comparison.count(block, lo, own[1])
             gathering.add(block, lo)
             counter.add(len(raw))
             with lock:
@@ -261,6 +262,7 @@ def _measure(
                     comparison.same += same
             if last:
                 end(task.at)
+        buffers.append(own)
 
     run_tasks(work, tasks, writing_threads(threads))
     for at, tensor in enumerate(tensors):

@@ -32,6 +32,7 @@ FRACTIONS = (0.01, 0.25, 0.5, 0.75, 0.99)
 SAMPLE = 1 << 16  # elements
 SIDE = 512  # rows and columns of the sample that the stable rank is taken of
 _CHUNK = 1 << 15  # elements that are summed at a time: what stays in a core's cache as float64
+_COUNTED = 1 << 18  # words that are counted at a time
 _STEPS = 48  # of Lanczos
 _FLAT = 4096  # bytes that are hashed as a row where rows are not
 
@@ -413,13 +414,23 @@ def _kurtosis(values: np.ndarray) -> float | None:
 
 
 def _word_counts(block: np.ndarray) -> np.ndarray:
-    """Count elements of one or two bytes by their word; those of one byte in pairs, which takes half the time."""
+    """Count elements of one or two bytes by their word; those of one byte in pairs, which takes half the time.
+
+    bincount makes 8 bytes of each: in steps, over memory that is there already, two threads take a third of the time.
+    """
     raw = block.view(np.uint8)
-    counts = np.bincount(raw[: len(raw) // 2 * 2].view(np.uint16), minlength=1 << 16)
+    words = raw[: len(raw) // 2 * 2].view(np.uint16)
+    counts = np.zeros(1 << 16, np.int64)
+    indices = np.empty(min(_COUNTED, len(words)), np.intp)
+    for lo in range(0, len(words), _COUNTED):
+        step = words[lo : lo + _COUNTED]
+        indices[: len(step)] = step
+        counts += np.bincount(indices[: len(step)], minlength=1 << 16)
     if block.itemsize == 2:
         return counts
     pairs = counts.reshape(256, 256)
-    return pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(raw[len(raw) // 2 * 2 :], minlength=256)
+    odd: np.ndarray = pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(raw[len(raw) // 2 * 2 :], minlength=256)
+    return odd
 
 
 def _longer(block: np.ndarray) -> _Piece:
