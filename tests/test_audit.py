@@ -401,6 +401,35 @@ def test_trained_layers_are_not_fan_off(file, seed):
     assert [flag for flag in audit(save(file, trained(arrays))).flags if flag.flag == "fan_off"] == []
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_trained_layers_are_not_fan_off_of_their_plan(file, seed):
+    """At sizes where a std is known to 2%, so that roots of small numbers are near to much."""
+    shape = [(40, 30), (64, 64), (1000, 2), (128, 128)][seed % 4]
+    plan = Plan({f"h.{i}.{name}": shape for i in range(8) for name in "wv"}, [("*", winit.normal(std=0.02))])
+    found = audit(save(file, trained(plan.build(seed=seed))), plan, seed=seed)
+    assert found.flags == ()
+    assert found.notes == ("most standard deviations are not the plan's: fan_off is judged by siblings alone",)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "layout"),
+    [
+        (winit.sparse(k=5), "oi"),
+        (winit.uniform(0, 0.02), "oi"),
+        (winit.truncated_normal(std=0.1), "oi"),
+        (winit.orthogonal(), "oi"),
+        (winit.embedding(padding=0), "oi"),
+        (winit.xavier_normal(), winit.Axes(1, 0, splits=(60, 20, 20))),
+    ],
+)
+def test_fan_off_of_laws_of_every_shape(file, scheme, layout):
+    plan = Plan({f"{name}.w": Param((100, 60), scheme, layout=layout) for name in "abcdef"})
+    arrays = plan.build(seed=0)
+    assert audit(save(file, arrays), plan, seed=0).ok
+    arrays["c.w"] *= np.float32(math.sqrt(2))
+    assert flagged(audit(save(file, arrays), plan, seed=0)) == [("c.w", "fan_off")]
+
+
 def test_untrained(file):
     plan = Plan(
         {f"h.{i}.{name}": (40, 30) for i in range(4) for name in "wv"} | {"b": (40,)},

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from winit._core.laws import Constant, Literal, Padded, Parted
+from winit._core.laws import Constant, Literal, Moments, Padded, Parted, Sparse
 from winit._core.whole import Formula
 from winit._plans.numbered_names import numbered
 from winit._plans.param import Param
@@ -106,11 +106,20 @@ class Measured:
 
         Training leaves neither.
         """
+        return self._looks(0.0, 3.0)
+
+    def looks_like(self, law: Moments, param: Param | None) -> bool:
+        """Whether mean and kurtosis are those of a law at some scale."""
+        most = 3.0 if param is None else _most_kurtosis(param.law())
+        return self._looks(law.mean / law.std * (self.summary.std or 0.0), most)
+
+    def _looks(self, mean: float, kurtosis: float) -> bool:
         summary = self.summary
         if summary.mean is None or not summary.std or summary.kurtosis is None or not summary.sampled:
             return False
-        near = abs(summary.mean) <= 5 * summary.std / math.sqrt(self.stored.size)
-        return near and summary.kurtosis <= 3 + 5 * math.sqrt(24 / summary.sampled)
+        near = abs(summary.mean - mean) <= 5 * summary.std / math.sqrt(self.stored.size)
+        # The error of a kurtosis, which grows with its square, is that of a normal law times as much.
+        return near and summary.kurtosis <= kurtosis + 5 * math.sqrt(24 / summary.sampled) * (kurtosis / 3) ** 2
 
     def flag(self, flag: str, why: str) -> None:
         self.flags.append(Flag(self.name, flag, why))
@@ -123,6 +132,20 @@ def drawn(law: Any) -> bool:
     if isinstance(law, Parted):
         return any(map(drawn, law.laws))
     return not isinstance(law, (Constant, Literal, Formula)) and law.moments().std > 0
+
+
+def _most_kurtosis(law: Any) -> float:
+    """Bound the kurtosis of a law's elements: 3 of the normal law, more where some are 0 or scales differ."""
+    if isinstance(law, Padded):
+        return _most_kurtosis(law.inner) * law.size / max(law.size - law.row, 1)
+    if isinstance(law, Sparse):
+        return 3.0 * law.inputs / max(law.keep, 1)
+    if isinstance(law, Parted):
+        parts = [(extent, each.moments().std) for extent, each in zip(law.extents, law.laws, strict=True)]
+        total = sum(extent for extent, _ in parts)
+        square = sum(extent * std**2 for extent, std in parts) / total
+        return 3.0 * sum(extent * std**4 for extent, std in parts) / total / (square * square or 1.0)
+    return 3.0
 
 
 def tells(count: int, elements: int, collision: float, tensors: int) -> bool:
@@ -217,9 +240,9 @@ def _repeated(each: Measured) -> None:
         each.flag("equal_tensors", f"has the bytes of {each.equal_to}")
 
 
-def _root(apart: float, tolerance: float) -> tuple[int, int] | None:
+def _root(apart: float, tolerance: float, roots: Sequence[int] = ROOTS) -> tuple[int, int] | None:
     """Find the root that a difference of logarithms is within tolerance of, as its radicand and the sign."""
-    for root in ROOTS:
+    for root in roots:
         for sign in (1, -1):
             if abs(apart - sign * math.log(root) / 2) <= tolerance:
                 return root, sign
@@ -243,15 +266,17 @@ def _fan_off(found: Sequence[Measured], families: dict[int, list[list[Measured]]
         for each, law in laws
         if math.isfinite(law.std) and law.std > 4 * _SMALLEST.get(each.stored.entry.dtype, 0.0)
     ]
-    near = [abs(log) <= each.tolerance or _root(log, each.tolerance) is not None for each, log, _ in apart]
-    if apart and 2 * sum(near) >= len(near):
-        for each, log, law in apart:
-            root = _root(log, each.tolerance)
-            std = each.summary.std or 0.0
-            mean = (each.summary.mean or 0.0) - law.mean * std / law.std
-            if root is not None and abs(log) > each.tolerance and abs(mean) <= 5 * std / math.sqrt(each.stored.size):
-                each.flag("fan_off", f"std {std:.6g} is {_said(*root)} times the plan's {law.std:.6g}")
-        return
+    plain = [(each, log, law) for each, log, law in apart if each.looks_like(law, each.param)]
+    for wanted in ROOTS:
+        near = [
+            abs(log) <= each.tolerance or _root(log, each.tolerance, (wanted,)) is not None for each, log, _ in plain
+        ]
+        if apart and 4 * sum(near) >= 3 * len(apart):
+            for each, log, law in plain:
+                root = _root(log, each.tolerance)
+                if root is not None and abs(log) > each.tolerance:
+                    each.flag("fan_off", f"std {each.summary.std:.6g} is {_said(*root)} times the plan's {law.std:.6g}")
+            return
     if apart:
         notes.append("most standard deviations are not the plan's: fan_off is judged by siblings alone")
     judged = {id(each) for each in able}
