@@ -620,6 +620,7 @@ RIGHT = {
     "init": ["init", "{spec}", "-o", "{new}", "--seed", "5"],
     "show": ["show", "{spec}"],
     "verify": ["verify", "{file}", "{spec}", "--seed", "5"],
+    "audit": ["audit", "{file}", "{spec}", "--seed", "5"],
     "recipes": ["recipes", "gpt2"],
 }
 WRONG_EVERYWHERE = [
@@ -670,6 +671,12 @@ WRONG = {
     ],
     "show": [*WRONG_EVERYWHERE, *WRONG_PLANS, ["--seed", "1"], ["--quiet"], ["-o", "m"], ["--threads", "1"]],
     "verify": [*WRONG_EVERYWHERE, *WRONG_PLANS, *WRONG_SEEDS, *WRONG_THREADS, ["-o", "m"], ["--overwrite"]],
+    "audit": [
+        *(*WRONG_EVERYWHERE, *WRONG_PLANS, *WRONG_SEEDS, *WRONG_THREADS, ["-o", "m"]),
+        *(["--overwrite"], ["--json", "--csv"]),
+        *(["--against", text] for text in ("-", "", "absent", "../absent", "\0", "{spec}")),
+        *(["--plot", text] for text in ("-", "", "page", "page.pdf", "absent/page.png", ".png/", "\0.png")),
+    ],
     "recipes": [
         *WRONG_EVERYWHERE,
         ["--seed", "1"],
@@ -1006,7 +1013,7 @@ def test_the_page_does_what_it_says(tmp_path):
             found = output(line)
             assert matches(found, expected), f"{line}\n{found}"
             ran |= set(re.findall(r"winit (\w+)", line))
-    assert {"init", "show", "verify", "recipes"} <= ran
+    assert {"init", "show", "verify", "audit", "recipes"} <= ran
 
 
 def test_matches():

@@ -422,6 +422,7 @@ TABLE = {
     "Scheme()": (winit.he_normal().__call__, {"shape": (4, 3), "seed": 0}),
     "checkpoint.write": (checkpoint.write, {"plan": PLAN, "path": "w.safetensors", "seed": 0, "overwrite": True}),
     "checkpoint.verify": (checkpoint.verify, {"path": "plan.safetensors", "plan": PLAN, "seed": 0}),
+    "checkpoint.audit": (checkpoint.audit, {"path": "plan.safetensors", "plan": PLAN, "seed": 0}),
     "net2net.widen": (net2net.widen, {"arrays": NET, "units": 4, "copy": {"a": 0}, "share": {"b": 1}, "seed": 0}),
     "net2net.deepen": (net2net.deepen, {"arrays": NET, "weight": "c", "shape": (3, 3), "bias": "d"}),
     "methods.assign": (methods.assign, {"plan": PLAN, "rules": [("*", NORMAL)]}),
@@ -686,7 +687,7 @@ if importlib.util.find_spec("torch") is not None:
 NO_CALLS = {  # names that are no functions of a caller's arguments, and elements, which Numba's own compiler checks
     "winit": {"STREAM_VERSION", "Scheme", "activations", "checkpoint", "jit", "methods", "net2net"}
     | {"presets", "recipes", "stream"},
-    "winit.checkpoint": {"Verification"},
+    "winit.checkpoint": {"Audit", "Change", "Flag", "TensorAudit", "Verification"},
     "winit.activations": {"TABLE", "gelu", "gelu_tanh", "identity", "mish", "relu", "selu", "sigmoid", "silu"}
     | {"softplus", "tanh"},
     "winit.jit": {"normal64_at", "normal_at", "philox4x32", "truncated_normal64_at", "truncated_normal_at"}

@@ -17,7 +17,7 @@ from winit._files.storing import SPAN, MadeOnce
 from winit._plans.param import Param
 from winit._plans.plan import Plan
 
-__all__ = ["DrawnSpan", "spans_of"]
+__all__ = ["DrawnSpan", "made_once", "spans_of"]
 
 
 def _whole(param: Param, key: tuple[int, int], threads: int | None) -> np.ndarray:
@@ -60,15 +60,18 @@ class DrawnSpan:
         yield self.place, self.draw(buffer)
 
 
+def made_once(param: Param, key: tuple[int, int], spans: int, threads: int | None) -> MadeOnce | None:
+    """Share a tensor that is made at once between its spans; None for one whose elements are drawn where wanted."""
+    return MadeOnce(partial(_whole, param, key, threads), spans) if isinstance(param.law(), WholeTensor) else None
+
+
 def spans_of(plan: Plan, seed: int, places: Mapping[str, int], threads: int | None) -> Iterator[DrawnSpan]:
     """Cut the tensors of a plan into spans, at the places given."""
     for name, place in places.items():
         param = plan[name]
         key = stream_key(seed, plan.key(name))
         step = SPAN // param.itemsize
-        made = None
-        if isinstance(param.law(), WholeTensor):
-            made = MadeOnce(partial(_whole, param, key, threads), -(-param.size // step))
+        made = made_once(param, key, -(-param.size // step), threads)
         for lo in range(0, param.size, step):
             hi = min(lo + step, param.size)
             yield DrawnSpan(name, param, key, lo, hi, place + lo * param.itemsize, made)

@@ -13,11 +13,12 @@ __all__ = ["add_plan", "add_quiet", "add_seed", "add_threads", "count", "rank", 
 _INTEGER = re.compile(r"0*([0-9]{1,20}|[0-9]{1,3}(_[0-9]{3}){1,6})")
 
 
-def add_plan(parser: argparse.ArgumentParser) -> None:
-    """Add what names a plan: SPEC, --set and --dtype."""
+def add_plan(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Add what names a plan: SPEC, which may be optional, --set and --dtype."""
     parser.add_argument(
         "spec",
         metavar="SPEC",
+        nargs="?" if optional else None,
         help="the plan: a TOML file, or the name of a recipe (a file without a dot in its name is written ./FILE)",
     )
     parser.add_argument(
@@ -31,9 +32,9 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", metavar="D", help="store the floating-point tensors as D instead")
 
 
-def add_seed(parser: argparse.ArgumentParser) -> None:
-    """Add --seed, which must be given."""
-    parser.add_argument("--seed", type=seed, required=True, metavar="N", help="0 <= N < 2^64")
+def add_seed(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Add --seed, which must be given unless it is optional."""
+    parser.add_argument("--seed", type=seed, required=not optional, metavar="N", help="0 <= N < 2^64")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

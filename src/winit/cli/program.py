@@ -6,7 +6,15 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from winit.cli import dummy_command, init_command, recipes_command, show_command, terminal, verify_command
+from winit.cli import (
+    audit_command,
+    dummy_command,
+    init_command,
+    recipes_command,
+    show_command,
+    terminal,
+    verify_command,
+)
 from winit.cli.failures import FailureError
 
 __all__ = ["main"]
@@ -26,6 +34,7 @@ _COMMANDS: dict[str, _Command] = {
     "init": init_command,
     "show": show_command,
     "verify": verify_command,
+    "audit": audit_command,
     "dummy": dummy_command,
     "recipes": recipes_command,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from winit.cli.folding import fold, numbered
+from winit._plans.numbered_names import numbered
+from winit.cli.folding import fold
 from winit.cli.options import add_plan
 from winit.cli.plans import plan_of
 from winit.cli.tables import aligned
