@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import winit
 from winit import Param, Plan, checkpoint
-from winit.checkpoint import sharding, verify, write
+from winit.checkpoint import folders, sharding, verify, write
 from winit.checkpoint.ranks import Ranked, ranked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing checkpoints needs POSIX")
@@ -604,3 +604,48 @@ def test_transformers_loads_the_folder(tmp_path):
     model.save_pretrained(tmp_path / "again", max_shard_size="40kB")
     assert {path.suffix for path in (tmp_path / "again").iterdir()} == {".json", ".safetensors"}
     assert verify(tmp_path / "again", plan, seed=8).ok
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """An S3 on this machine, and a bucket in it."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import botocore.session
+
+    client = botocore.session.get_session().create_client("s3")
+    client.create_bucket(Bucket="models")
+    yield client
+    server.stop()
+
+
+def test_s3(bucket, tmp_path, monkeypatch):
+    """Files of one part and of several; what fails in the middle is no object, and leaves no upload behind."""
+    monkeypatch.setattr(folders, "PART", 5 << 20)  # the least that S3 allows
+    large = Plan({"a": Param((4, 1 << 20), winit.normal()), "b": Param((100,), winit.ones())})
+    for plan, place, more in ((PLAN, "small", {"max_shard_size": "11kB"}), (large, "large", {})):
+        write(plan, f"s3://models/{place}", seed=5, **more)
+        write(plan, tmp_path / place, seed=5, **more)
+        for name, text in contents(tmp_path / place).items():
+            assert bucket.get_object(Bucket="models", Key=f"{place}/{name}")["Body"].read() == text
+        assert write(plan, f"s3://models/{place}", seed=5, resume=True, **more).files == []
+    with pytest.raises(FileExistsError, match=r"exists already.*s3://models/large/model\.safetensors"):
+        write(large, "s3://models/large", seed=5)
+
+    def fail(done, total):
+        if done > 11 << 20:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        write(large, "s3://models/failed", seed=5, progress=fail)
+    found = [entry["Key"] for entry in bucket.list_objects_v2(Bucket="models")["Contents"]]
+    assert not any(key.startswith("failed") for key in found)
+    assert not bucket.list_multipart_uploads(Bucket="models").get("Uploads")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        write(PLAN, "s3://absent/model", seed=5)

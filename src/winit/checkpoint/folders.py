@@ -20,6 +20,8 @@ from winit._files.storing import Counter, Filed, Span, made_in_order, store
 
 __all__ = ["FileOut", "Folder", "folder_of", "is_url"]
 
+# Stores without folders, where making one would make a bucket that was perhaps only misspelt.
+_BUCKETS = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "obs", "cos", "r2"))
 PART = 64 << 20  # bytes of a part of a file in a store; S3 takes 10,000 parts of a file, so up to 640 GB
 
 
@@ -124,7 +126,7 @@ class StoreFolder:
         try:
             import fsspec  # type: ignore[import-untyped]
         except ImportError:
-            raise ImportError(f"{path}: writing there takes fsspec; pip install fsspec") from None
+            raise ImportError(f"{path}: writing there takes fsspec: pip install 'winit[store]'") from None
         self.typed = path.rstrip("/")
         try:
             # One of its own: a transaction is the whole file system's.
@@ -158,11 +160,19 @@ class StoreFolder:
                 what = "exists already (overwrite=True or --overwrite replaces it)"
                 raise FileExistsError(errno.EEXIST, what, self.path(file.name))
         for file in files:
-            self._write(file, threads, counter)
+            try:
+                self._write(file, threads, counter)
+            except OSError as error:
+                if error.filename is not None:
+                    raise
+                said = error.strerror or str(error)
+                raise type(error)(error.errno or errno.EIO, said, self.path(file.name)) from error
 
     def _write(self, file: FileOut, threads: int | None, counter: Counter) -> None:
-        with suppress(NotImplementedError):
-            self.system.makedirs(self.root, exist_ok=True)
+        protocols = self.system.protocol
+        if not _BUCKETS.intersection([protocols] if isinstance(protocols, str) else protocols):
+            with suppress(NotImplementedError):
+                self.system.makedirs(self.root, exist_ok=True)
         # A file of fsspec that is closed is there, also where its with-block failed; in a transaction it is not.
         with self.system.transaction, self.system.open(self._inner(file.name), "wb", block_size=PART) as out:
             out.write(file.head)
