@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winit.cli.failures import FailureError
 from winit.cli.options import add_plan, add_quiet, add_seed, add_threads, count, rank
-from winit.cli.plans import is_recipe, plan_of
+from winit.cli.plans import files_read, plan_of
 from winit.cli.progress import bar
 from winit.cli.terminal import say
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files and say what is in them."""
     from winit.checkpoint import write
 
-    _check_output(arguments.output, arguments.spec)
+    _check_output(arguments.output, files_read(arguments))
     plan = plan_of(arguments)
     began = time.monotonic()
     with bar(arguments.quiet, "init") as progress:
@@ -96,15 +97,16 @@ def _summary(arguments: argparse.Namespace, plan: Plan, written: Written, second
     return ", ".join([*said, f"seed {arguments.seed}", f"{seconds:.2f} s"])
 
 
-def _check_output(output: str, spec: str) -> None:
-    """Refuse what names no file or folder, and what would destroy the plan."""
+def _check_output(output: str, read: Sequence[str]) -> None:
+    """Refuse what names no file or folder, and what would destroy a file that the plan is read from."""
     if output == "-":
         raise FailureError("-o - is refused: winit does not write to standard output; a file called - is written ./-")
     if not output:
         raise FailureError("-o must name a file or a folder, not ''")
-    try:
-        same = not is_recipe(spec) and Path(spec).samefile(output)
-    except (OSError, ValueError):  # one of them is not there, as a rule
-        same = False
-    if same:
-        raise FailureError(f"-o {output} is the plan itself")
+    for path in read:
+        try:
+            same = Path(path).samefile(output) and not Path(path).is_dir()
+        except (OSError, ValueError):  # one of them is not there, as a rule
+            continue
+        if same:
+            raise FailureError(f"-o {output} is the plan itself, or what it is read from: {path}")
