@@ -107,6 +107,17 @@ def test_the_dtype_of_a_config(run, tmp_path):
     )
 
 
+def test_a_config_is_copied_into_a_folder(run, tmp_path):
+    made, _ = saved_config("llama", tmp_path / "m")
+    assert run("init", "./m", "-o", "new/", "--seed", 1)[0] == 0
+    assert (tmp_path / "new" / "config.json").read_bytes() == (tmp_path / "m" / "config.json").read_bytes()
+    assert not made.from_pretrained(tmp_path / "new", output_loading_info=True)[1]["missing_keys"]
+    assert run("init", "m/config.json", "-o", "./m", "--seed", 1)[0] == 0  # where it is already
+    assert run("verify", "m", "./m", "--seed", 1)[0] == 0
+    (tmp_path / "new" / "config.json").write_text("{}")
+    refused(run("init", "./m", "-o", "new/", "--seed", 1), r"new/.*exists already")
+
+
 GPT2 = {"architectures": ["GPT2Model"], "model_type": "gpt2", "vocab_size": 30, "n_embd": 8, "n_layer": 1, "n_head": 2}
 REFUSED = {
     "no architectures": ({"model_type": "gpt2"}, r"x\.json: has no 'architectures', which names the model's class"),
@@ -148,8 +159,8 @@ def test_configs_that_are_refused(run, tmp_path, name):
     (tmp_path / "x.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text("raise SystemExit('run')")
     refused(run("show", "x.json"), match)
-    refused(run("init", "x.json", "-o", "m.st", "--seed", 0), match)
-    assert not (tmp_path / "m.st").exists()
+    refused(run("init", "x.json", "-o", "m.safetensors", "--seed", 0), match)
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -292,7 +303,7 @@ def rules(tmp_path):
 
 
 def test_like_takes_names_shapes_and_dtypes_and_rules_give_laws(run, rules, tmp_path):
-    MODEL.write(tmp_path / "m.st", seed=1)
+    MODEL.write(tmp_path / "m.safetensors", seed=1)
     expected = Plan.from_shapes(
         {name: _Shaped(MODEL[name]) for name in sorted(MODEL.stored, key=_width)},
         [
@@ -302,16 +313,16 @@ def test_like_takes_names_shapes_and_dtypes_and_rules_give_laws(run, rules, tmp_
             ("steps", winit.constant(3)),
         ],
     )
-    status, _, err = run("init", rules, "--like", "m.st", "-o", "new.st", "--seed", 9)
+    status, _, err = run("init", rules, "--like", "m.safetensors", "-o", "new.safetensors", "--seed", 9)
     assert (status, err) == (0, "")
     expected = Plan({**expected, "head": Param(tied="tok.embed")})
-    assert winit.checkpoint.verify("new.st", expected, seed=9).ok
-    assert run("verify", "new.st", rules, "--like", "m.st", "--seed", 9)[0] == 0
-    assert run("verify", "new.st", rules, "--like", "new.st", "--seed", 9)[0] == 0
-    assert run("verify", "new.st", rules, "--like", "m.st", "--seed", 9, "--set", "std=0.25")[0] == 1
-    shown = run("show", rules, "--like", "m.st", "--all")[1]
+    assert winit.checkpoint.verify("new.safetensors", expected, seed=9).ok
+    assert run("verify", "new.safetensors", rules, "--like", "m.safetensors", "--seed", 9)[0] == 0
+    assert run("verify", "new.safetensors", rules, "--like", "new.safetensors", "--seed", 9)[0] == 0
+    assert run("verify", "new.safetensors", rules, "--like", "m.safetensors", "--seed", 9, "--set", "std=0.25")[0] == 1
+    shown = run("show", rules, "--like", "m.safetensors", "--all")[1]
     assert f"digest: {expected.digest}" in shown and re.search(r"head .* tied to tok\.embed", shown)
-    half = run("show", rules, "--like", "m.st", "--dtype", "float16", "--all")[1]
+    half = run("show", rules, "--like", "m.safetensors", "--dtype", "float16", "--all")[1]
     assert half.count("float16") == 5 and half.count("int64") == 1
 
 
@@ -353,29 +364,29 @@ def raw(path, entries, metadata=None):
 
 
 def test_like_reads_ties_from_metadata(run, rules, tmp_path):
-    raw(tmp_path / "m.st", {"tok.embed": ("F32", [4, 2], 32)}, {"format": "pt", "head": "tok.embed", "x": "y"})
-    assert re.search(r"\nhead +4x2 .* tied to tok\.embed", run("show", rules, "--like", "m.st")[1])
+    raw(tmp_path / "m.safetensors", {"tok.embed": ("F32", [4, 2], 32)}, {"format": "pt", "head": "tok.embed", "x": "y"})
+    assert re.search(r"\nhead +4x2 .* tied to tok\.embed", run("show", rules, "--like", "m.safetensors")[1])
 
 
 def test_like_of_a_recipe(run, tmp_path):
     sizes = {"layers": 3, "dim": 16, "vocab": 50, "positions": 10}
     given = [piece for name, value in sizes.items() for piece in ("--set", f"{name}={value}")]
-    winit.recipes.gpt2(**sizes).with_dtype("bfloat16").write(tmp_path / "g.st", seed=0)
-    assert run("verify", "g.st", "gpt2", "--like", "g.st", "--seed", 0, *given)[0] == 0
+    winit.recipes.gpt2(**sizes).with_dtype("bfloat16").write(tmp_path / "g.safetensors", seed=0)
+    assert run("verify", "g.safetensors", "gpt2", "--like", "g.safetensors", "--seed", 0, *given)[0] == 0
     # c_proj's std is computed from layers, so the sizes must be the file's, all of them.
     for wrong in (given[2:], given[:-2], [*given[2:], "--set", "layers=4"], [*given[2:], "--set", "layers=2"]):
         refused(
-            run("show", "gpt2", "--like", "g.st", *wrong),
-            r"transformer\.h\.0\.attn\.c_proj\.weight: its law in gpt2 is computed from layers, and g\.st is of other "
-            r"sizes: (transformer\.wte\.weight is \(50, 16\), in gpt2|it has no|gpt2 has no|transformer\.wpe)",
+            run("show", "gpt2", "--like", "g.safetensors", *wrong),
+            r"transformer\.h\.0\.attn\.c_proj\.weight: its law in gpt2 is computed from layers, and g\.safetensors is "
+            r"of other sizes: (transformer\.wte\.weight is \(50, 16\), in gpt2|it has no|gpt2 has no|transformer\.wpe)",
         )
     # No law of Llama's is: the file's layers and shapes are taken as they are.
     llama = winit.recipes.llama(layers=2, dim=16, heads=2, inner=24, vocab=40)
-    llama.write(tmp_path / "l.st", seed=4)
+    llama.write(tmp_path / "l.safetensors", seed=4)
     for more in ([], ["--set", "layers=40"], ["--set", "layers=1"]):
-        assert run("verify", "l.st", "llama", "--like", "l.st", "--seed", 4, *more)[0] == 0
+        assert run("verify", "l.safetensors", "llama", "--like", "l.safetensors", "--seed", 4, *more)[0] == 0
     refused(
-        run("show", "llama", "--like", "g.st", *given[:2]),
+        run("show", "llama", "--like", "g.safetensors", *given[:2]),
         r"transformer\.wte\.weight: llama has no tensor of this name",
     )
 
@@ -385,27 +396,31 @@ def test_like_with_laws_that_differ_by_layer(run, tmp_path):
         '[tensors]\n"h.{i=0..1}.w" = { shape = [4, 4], scheme = "normal(std=1 / (i + 1))" }\n'
         '"k.{0..1}.w" = { shape = [4, 4], scheme = "normal()" }\n'
     )
-    raw(tmp_path / "two.st", {f"{name}.{i}.w": ("F16", [4, 4], 32) for name in "hk" for i in (0, 1)})
-    raw(tmp_path / "three.st", {f"h.{i}.w": ("F16", [4, 4], 32) for i in (0, 1, 2)})
-    raw(tmp_path / "many.st", {f"k.{i}.w": ("F16", [2, 9], 36) for i in range(5)})
-    raw(tmp_path / "wide.st", {"h.0.w": ("F16", [2, 9], 36), "h.1.w": ("F16", [4, 4], 32)})
-    shown = run("show", "p.toml", "--like", "two.st", "--all")[1]
+    raw(tmp_path / "two.safetensors", {f"{name}.{i}.w": ("F16", [4, 4], 32) for name in "hk" for i in (0, 1)})
+    raw(tmp_path / "three.safetensors", {f"h.{i}.w": ("F16", [4, 4], 32) for i in (0, 1, 2)})
+    raw(tmp_path / "many.safetensors", {f"k.{i}.w": ("F16", [2, 9], 36) for i in range(5)})
+    raw(tmp_path / "wide.safetensors", {"h.0.w": ("F16", [2, 9], 36), "h.1.w": ("F16", [4, 4], 32)})
+    shown = run("show", "p.toml", "--like", "two.safetensors", "--all")[1]
     assert re.search(r"h\.1\.w +4x4 +float16 +normal\(std=0\.5\)", shown)
     refused(
-        run("show", "p.toml", "--like", "three.st"),
+        run("show", "p.toml", "--like", "three.safetensors"),
         r"h\.2\.w: p\.toml has no tensor of this name, and those .* several",
     )
-    assert re.search(r"k\.\{0\.\.4\}\.w +x5 +2x9", run("show", "p.toml", "--like", "many.st")[1])
-    refused(run("show", "p.toml", "--like", "wide.st"), r"h\.0\.w: its law in p\.toml is computed from i, and wide\.st")
+    assert re.search(r"k\.\{0\.\.4\}\.w +x5 +2x9", run("show", "p.toml", "--like", "many.safetensors")[1])
+    refused(
+        run("show", "p.toml", "--like", "wide.safetensors"),
+        r"h\.0\.w: its law in p\.toml is computed from i, and wide\.safetensors",
+    )
 
 
 def test_like_of_a_config(run, tmp_path):
     saved_config("gpt2", tmp_path / "m")
-    assert run("init", "m/", "-o", "g.st", "--seed", 2)[0] == 0
-    assert run("verify", "g.st", "m/", "--like", "g.st", "--seed", 2)[0] == 0
-    raw(tmp_path / "h.st", {"transformer.ln_f.weight": ("F16", [8], 16)})
+    assert run("init", "m/", "-o", "g.safetensors", "--seed", 2)[0] == 0
+    assert run("verify", "g.safetensors", "m/", "--like", "g.safetensors", "--seed", 2)[0] == 0
+    raw(tmp_path / "h.safetensors", {"transformer.ln_f.weight": ("F16", [8], 16)})
     refused(
-        run("show", "m/", "--like", "h.st"), r"transformer\.ln_f\.weight: its law in m/ is computed from the config's"
+        run("show", "m/", "--like", "h.safetensors"),
+        r"transformer\.ln_f\.weight: its law in m/ is computed from the config's",
     )
 
 
@@ -415,11 +430,11 @@ LIKE_ERRORS = {
         [],
         r"toks\.embedd: rules\.toml has neither a rule nor .*nearest (is|are) '",
     ),
-    "F4": ({"fc.w": ("F4", [2, 2], 2)}, [], r"m\.st: 'fc\.w' is F4, which no plan holds"),
+    "F4": ({"fc.w": ("F4", [2, 2], 2)}, [], r"m\.safetensors: 'fc\.w' is F4, which no plan holds"),
     "F8_E8M0": (
         {"fc.w": ("F8_E8M0", [2, 2], 4)},
         ["--dtype", "float32"],
-        r"m\.st: 'fc\.w' is F8_E8M0, which no plan holds",
+        r"m\.safetensors: 'fc\.w' is F8_E8M0, which no plan holds",
     ),
     "integers": ({"tok.embed": ("I8", [4], 4)}, [], r"tok\.embed: .*int8"),
     "no parameter": ({"fc.w": ("F32", [1, 1], 4)}, ["--set", "n=1"], r"unknown parameter 'n'"),
@@ -429,31 +444,33 @@ LIKE_ERRORS = {
 @pytest.mark.parametrize("name", LIKE_ERRORS)
 def test_like_errors(run, rules, tmp_path, name):
     entries, more, match = LIKE_ERRORS[name]
-    raw(tmp_path / "m.st", entries)
-    refused(run("init", rules, "--like", "m.st", "-o", "new.st", "--seed", 0, *more), match)
-    assert not (tmp_path / "new.st").exists()
+    raw(tmp_path / "m.safetensors", entries)
+    refused(run("init", rules, "--like", "m.safetensors", "-o", "new.safetensors", "--seed", 0, *more), match)
+    assert not (tmp_path / "new.safetensors").exists()
 
 
 def test_like_paths(run, rules, tmp_path):
     for path in ("", "-"):
         refused(run("show", rules, "--like", path), r"--like must name a file or a folder, not ")
-    refused(run("show", rules, "--like", "absent.st"), r"absent\.st: No such file")
+    refused(run("show", rules, "--like", "absent.safetensors"), r"absent\.safetensors: No such file")
     refused(run("show", rules, "--like", rules), r"rules\.toml is not a safetensors file")
     refused(run("show", rules, "--like", "\0"), r"null character")
     (tmp_path / "m.bin").write_bytes(b"\x80\x02}q\x00.")
     refused(run("show", rules, "--like", "m.bin"), r"m\.bin is a pickle; pickles are never read")
-    refused(run("show", "gtp2", "--like", "absent.st"), r"no recipe is called 'gtp2'")
+    refused(run("show", "gtp2", "--like", "absent.safetensors"), r"no recipe is called 'gtp2'")
     refused(run("recipes", "--like", "m.bin"), r"unrecognized arguments: --like")
-    raw(tmp_path / "m.st", {"fc.w": ("F32", [1, 1], 4)})
-    before = (tmp_path / "m.st").read_bytes()
+    raw(tmp_path / "m.safetensors", {"fc.w": ("F32", [1, 1], 4)})
+    before = (tmp_path / "m.safetensors").read_bytes()
     refused(
-        run("init", rules, "--like", "m.st", "-o", "m.st", "--seed", 0, "--overwrite"),
-        r"-o m\.st is the plan itself, or",
+        run("init", rules, "--like", "m.safetensors", "-o", "m.safetensors", "--seed", 0, "--overwrite"),
+        r"-o m\.safetensors is the plan itself, or",
     )
-    assert (tmp_path / "m.st").read_bytes() == before
+    assert (tmp_path / "m.safetensors").read_bytes() == before
     (tmp_path / "strict.toml").write_text(
         '[[rules]]\nmatch = "zz*"\nscheme = "ones()"\n[[rules]]\nmatch = "*"\nscheme = "ones()"\n'
     )
-    refused(run("show", "strict.toml", "--like", "m.st"), r"strict\.toml: the pattern 'zz\*' matches no name; ")
+    refused(
+        run("show", "strict.toml", "--like", "m.safetensors"), r"strict\.toml: the pattern 'zz\*' matches no name; "
+    )
     (tmp_path / "index.toml").write_text('[[rules]]\nmatch = "*"\nscheme = "normal(std=i)"\n')
-    refused(run("show", "index.toml", "--like", "m.st"), r"index\.toml: .*'?i'?")
+    refused(run("show", "index.toml", "--like", "m.safetensors"), r"index\.toml: .*'?i'?")

@@ -664,6 +664,7 @@ def _torch_table():
         "torch.init_": (winit.torch.init_, {**module, "rules": [("*", NORMAL)]}),
         "torch.fill_": (winit.torch.fill_, drawn),
         "torch.add_": (winit.torch.add_, {"target": lambda: _tensor(), "scheme": NORMAL, "seed": 0}),
+        "torch.write_dcp": (winit.torch.write_dcp, {"plan": plan, "folder": "c", "seed": 0, "overwrite": True}),
         "torch.patched": (_patched, {"seed": 0}),
     }
     for name in (name for name in init.__all__ if name != "calculate_gain"):

@@ -17,7 +17,7 @@ from winit._files.storing import SPAN, MadeOnce
 from winit._plans.param import Param
 from winit._plans.plan import Plan
 
-__all__ = ["DrawnSpan", "spans_of"]
+__all__ = ["DrawnSpan", "spans_between", "spans_of"]
 
 
 def _whole(param: Param, key: tuple[int, int], threads: int | None) -> np.ndarray:
@@ -63,12 +63,18 @@ class DrawnSpan:
 def spans_of(plan: Plan, seed: int, places: Mapping[str, int], threads: int | None) -> Iterator[DrawnSpan]:
     """Cut the tensors of a plan into spans, at the places given."""
     for name, place in places.items():
-        param = plan[name]
-        key = stream_key(seed, plan.key(name))
-        step = SPAN // param.itemsize
-        made = None
-        if isinstance(param.law(), WholeTensor):
-            made = MadeOnce(partial(_whole, param, key, threads), -(-param.size // step))
-        for lo in range(0, param.size, step):
-            hi = min(lo + step, param.size)
-            yield DrawnSpan(name, param, key, lo, hi, place + lo * param.itemsize, made)
+        yield from spans_between(plan, seed, name, 0, plan[name].size, place, threads)
+
+
+def spans_between(
+    plan: Plan, seed: int, name: str, lo: int, hi: int, place: int, threads: int | None
+) -> Iterator[DrawnSpan]:
+    """Cut elements lo..hi of a tensor into spans; the first is at the place given."""
+    param = plan[name]
+    key = stream_key(seed, plan.key(name))
+    step = SPAN // param.itemsize
+    made = None
+    if isinstance(param.law(), WholeTensor):
+        made = MadeOnce(partial(_whole, param, key, threads), -(-(hi - lo) // step))
+    for begin in range(lo, hi, step):
+        yield DrawnSpan(name, param, key, begin, min(begin + step, hi), place + (begin - lo) * param.itemsize, made)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from winit import Plan
     from winit._plans.toml_reader import Laws
 
-__all__ = ["files_read", "is_recipe", "missing_file", "no_recipe", "plan_of"]
+__all__ = ["config_beside", "files_read", "is_recipe", "missing_file", "no_recipe", "plan_of"]
 
 _Made = TypeVar("_Made")
 
@@ -57,6 +57,20 @@ def files_read(arguments: argparse.Namespace) -> list[str]:
     spec: str = arguments.spec
     read = [] if is_recipe(spec) else [spec, os.path.join(spec, "config.json")]  # noqa: PTH118
     return read if arguments.like is None else [*read, arguments.like]
+
+
+def config_beside(spec: str, output: str) -> str | None:
+    """Return the config that SPEC is, where it is to be copied into a folder that is written and is not there yet."""
+    from winit.checkpoint.writing import kind_of_output
+
+    if is_recipe(spec) or not is_config(spec) or kind_of_output(output) != "folder":
+        return None
+    path = spec if Path(spec).is_file() else os.path.join(spec, "config.json")  # noqa: PTH118
+    try:
+        beside = Path(output, "config.json").samefile(path)
+    except OSError:
+        beside = False
+    return None if beside else path
 
 
 def _plan(arguments: argparse.Namespace, sizes: dict[str, Any]) -> Plan:
