@@ -184,6 +184,21 @@ def test_what_is_there_already(tmp_path):
         winit.torch.write_dcp(MIXED, tmp_path / "file", seed=5)
 
 
+def test_a_place_in_a_store(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    winit.torch.write_dcp(MIXED, tmp_path / "c", seed=5, max_shard_size=3000)
+    store = fsspec.filesystem("memory")
+    try:
+        for rank in (1, 0):
+            winit.torch.write_dcp(MIXED, "memory://dcp/c", seed=5, max_shard_size=3000, rank=rank, world=2)
+        found = {path.rpartition("/")[2]: store.cat_file(path) for path in store.ls("/dcp/c", detail=False)}
+        assert found == contents(tmp_path / "c")
+        with pytest.raises(FileExistsError, match="exists already|holds a checkpoint already"):
+            winit.torch.write_dcp(MIXED, "memory://dcp/c", seed=5, max_shard_size=3000)
+    finally:
+        store.rm("/dcp", recursive=True)
+
+
 def test_a_full_disk_leaves_no_checkpoint(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
