@@ -125,13 +125,14 @@ def test_dtype_law_ties_and_variances(tmp_path):
         assert opened.metadata()["head.weight"] == "fc.weight" and opened.metadata()["winit.dummy"] == "0"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux for the most memory that was in use")
 def test_float8_takes_no_wider_copy(tmp_path):
     code = (
-        "import resource, sys, winit\n"
+        "import sys, winit\n"
         "from winit import Param, Plan, checkpoint\n"
         "plan = Plan({'w': Param((1 << 29,), winit.zeros(), 'float8_e4m3fn')})\n"
         "checkpoint.dummy(plan, sys.argv[1])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "d"], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300_000  # KiB, of a tensor of 512 MiB

@@ -421,6 +421,29 @@ TABLE = {
     "Scheme.moments of whole tensors": (winit.orthogonal().moments, {"shape": (4, 3)}),
     "Scheme()": (winit.he_normal().__call__, {"shape": (4, 3), "seed": 0}),
     "checkpoint.write": (checkpoint.write, {"plan": PLAN, "path": "w.safetensors", "seed": 0, "overwrite": True}),
+    "checkpoint.write to a folder": (
+        checkpoint.write,
+        {
+            "plan": PLAN,
+            "path": "folder",
+            "seed": 0,
+            "overwrite": True,
+            "max_shard_size": 300,
+            "rank": 0,
+            "world": 2,
+            "resume": False,
+            "config": {"a": 1},
+        },
+    ),
+    "checkpoint.shards": (checkpoint.shards, {"plan": PLAN, "n": 2, "seed": 0, "max_shard_size": 300, "config": {}}),
+    "checkpoint.Job.write": (
+        checkpoint.shards(PLAN, 2, seed=0)[0].write,
+        {"folder": "jobs", "overwrite": True, "resume": False, "threads": 1},
+    ),
+    "checkpoint.dummy": (
+        checkpoint.dummy,
+        {"source": PLAN, "folder": "dummies", "seed": 0, "scheme": NORMAL, "overwrite": True, "max_shard_size": "1kB"},
+    ),
     "checkpoint.verify": (checkpoint.verify, {"path": "plan.safetensors", "plan": PLAN, "seed": 0}),
     "checkpoint.audit": (checkpoint.audit, {"path": "plan.safetensors", "plan": PLAN, "seed": 0}),
     "net2net.widen": (net2net.widen, {"arrays": NET, "units": 4, "copy": {"a": 0}, "share": {"b": 1}, "seed": 0}),
@@ -665,6 +688,7 @@ def _torch_table():
         "torch.init_": (winit.torch.init_, {**module, "rules": [("*", NORMAL)]}),
         "torch.fill_": (winit.torch.fill_, drawn),
         "torch.add_": (winit.torch.add_, {"target": lambda: _tensor(), "scheme": NORMAL, "seed": 0}),
+        "torch.write_dcp": (winit.torch.write_dcp, {"plan": plan, "folder": "c", "seed": 0, "overwrite": True}),
         "torch.patched": (_patched, {"seed": 0}),
     }
     for name in (name for name in init.__all__ if name != "calculate_gain"):
@@ -687,7 +711,7 @@ if importlib.util.find_spec("torch") is not None:
 NO_CALLS = {  # names that are no functions of a caller's arguments, and elements, which Numba's own compiler checks
     "winit": {"STREAM_VERSION", "Scheme", "activations", "checkpoint", "jit", "methods", "net2net"}
     | {"presets", "recipes", "stream"},
-    "winit.checkpoint": {"Audit", "Change", "Flag", "TensorAudit", "Verification"},
+    "winit.checkpoint": {"Audit", "Change", "Flag", "Job", "TensorAudit", "Verification", "Written"},
     "winit.activations": {"TABLE", "gelu", "gelu_tanh", "identity", "mish", "relu", "selu", "sigmoid", "silu"}
     | {"softplus", "tanh"},
     "winit.jit": {"normal64_at", "normal_at", "philox4x32", "truncated_normal64_at", "truncated_normal_at"}

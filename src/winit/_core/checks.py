@@ -217,7 +217,7 @@ def check_path(path: Any, what: str = "path") -> str:
         os.fsencode(text)
     except UnicodeEncodeError as error:
         raise ValueError(f"{what} {shown(text)} cannot be encoded in {error.encoding}: {error.reason}") from None
-    return text
+    return str.__str__(text)  # os.listdir takes an np.str_ for bytes
 
 
 def check_threads(threads: Any) -> int | None:

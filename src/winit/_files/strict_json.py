@@ -17,8 +17,11 @@ class ForbiddenError(ValueError):
     """What is JSON and not what is read: its message goes on after the name of what was read."""
 
 
-def object_of(text: bytes) -> dict[str, Any]:
-    """Read an object, no key of which is given twice, from JSON in UTF-8: ValueError for all else."""
+def object_of(text: bytes, infinities: bool = False) -> dict[str, Any]:
+    """Read an object, no key of which is given twice, from JSON in UTF-8: ValueError for all else.
+
+    infinities : whether Infinity, -Infinity and NaN may stand for numbers, as Python writes them.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -43,7 +46,11 @@ def object_of(text: bytes) -> dict[str, Any]:
 
     decoded = text.decode("utf-8")
     found = json.loads(
-        decoded, object_pairs_hook=unique, parse_int=integer, parse_float=number, parse_constant=constant
+        decoded,
+        object_pairs_hook=unique,
+        parse_int=integer,
+        parse_float=number,
+        parse_constant=float if infinities else constant,
     )
     if not isinstance(found, dict):
         raise ForbiddenError("is not an object")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from winit._plans.name_patterns import expand, filled, range_names
 from winit._plans.param import Param, shown_name
 from winit._plans.parameter_table import Value, check_requirements, settle
 
-__all__ = ["known_schemes", "read_params", "read_scheme"]
+__all__ = ["Laws", "known_schemes", "read_laws", "read_params", "read_scheme"]
 
 _TOP_KEYS = ("description", "parameters", "require", "dtype", "layout", "tensors", "rules")
 _TENSOR_KEYS = ("shape", "scheme", "dtype", "layout", "key", "tied", "when")
@@ -62,6 +62,33 @@ def read_params(source: Any, parameters: Any = None) -> dict[str, Param]:
         return _Document(text, parameters or {}).params()
     except RecursionError:
         raise ValueError("malformed TOML: nested too deeply") from None
+
+
+def read_laws(source: Any, parameters: Mapping[str, Any], names: Collection[str]) -> Laws:
+    """Read the laws of a document for tensors of these names, whose shapes come from elsewhere.
+
+    The document may have rules alone. A rule must match one of the names, or of the document's own tensors.
+    """
+    text = _text_of(source)
+    try:
+        return _Document(text, parameters).laws(names)
+    except RecursionError:
+        raise ValueError("malformed TOML: nested too deeply") from None
+
+
+class Laws(NamedTuple):
+    """What a document says of tensors whose shapes come from elsewhere.
+
+    tensors : the document's own. sizes : for each of them the integers, if any, that its scheme's text is computed
+        from: parameters that count or measure, and the indices of ranges.
+    ruled : the scheme, and the layout or None, that rules give to names that are none of the document's own tensors.
+    patterns : of the rules.
+    """
+
+    tensors: dict[str, Param]
+    sizes: dict[str, frozenset[str]]
+    ruled: dict[str, tuple[Scheme, Layout | None]]
+    patterns: tuple[str, ...]
 
 
 def _text_of(source: Any) -> str:
@@ -111,6 +138,10 @@ class _TomlRule(NamedTuple):
     layout: Layout | str | None
     dtype: str | None
     optional: bool
+    text: Any  # of the scheme, as the document has it
+
+
+_Chosen = dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]]  # by name: pattern, fields, what expressions know
 
 
 class _Document:
@@ -140,7 +171,48 @@ class _Document:
 
     def params(self) -> dict[str, Param]:
         """Make the tensors of the plan, each with what the document gives it."""
-        chosen: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {}
+        chosen = self._chosen()
+        for rule in self.rules:
+            self._check_met(rule, chosen)
+        return self._read_params(chosen)
+
+    def laws(self, names: Collection[str]) -> Laws:
+        """Make what the document says of tensors of these names."""
+        chosen = self._chosen()
+        known = dict.fromkeys([*names, *chosen])
+        for each in self.rules:
+            self._check_met(each, known)
+        sizes = {}
+        for name, (_, fields, expressions) in chosen.items():
+            rule = self._first(name, expressions)
+            sizes[name] = self._sizes(fields.get("scheme", rule.text if rule else None), expressions)
+        ruled = {}
+        for name in names:
+            rule = None if name in chosen else self._first(name, self.names)
+            if rule is not None:
+                try:
+                    scheme = rule.scheme if isinstance(rule.scheme, Scheme) else self._scheme(rule.scheme, self.names)
+                    layout = self._layout(rule.layout, self.names) if isinstance(rule.layout, str) else rule.layout
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"rule {shown_text(rule.match)!r}: {error}") from None
+                ruled[name] = scheme, layout or self.layout
+        return Laws(self._read_params(chosen), sizes, ruled, tuple(each.match for each in self.rules))
+
+    def _sizes(self, text: Any, expressions: Mapping[str, Any]) -> frozenset[str]:
+        """Find the integers that the text of a scheme is computed from, by way of other parameters too."""
+        table = self.document.get("parameters", {})
+        found: set[str] = set()
+        left = names_in(text) & set(expressions) if isinstance(text, str) else set()
+        while left:
+            name = left.pop()
+            found.add(name)
+            if isinstance(table.get(name), str):
+                left |= names_in(table[name]) & set(expressions) - found
+        return frozenset(name for name in found if type(expressions[name]) in (int, list))
+
+    def _chosen(self) -> _Chosen:
+        """Find the tensors that the document names, and which of its alternatives each has."""
+        chosen: _Chosen = {}
         for pattern, entry in _table(self.document.get("tensors", {}), "tensors").items():
             try:
                 alternatives = self._alternatives(entry, pattern)
@@ -153,8 +225,9 @@ class _Document:
                     chosen[name] = pattern, fields, names
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{shown_name(pattern)}: {error}") from None
-        for rule in self.rules:
-            self._check_met(rule, chosen)
+        return chosen
+
+    def _read_params(self, chosen: _Chosen) -> dict[str, Param]:
         params: dict[str, Param] = {}
         keyed: dict[tuple[str, str], str] = {}
         for name, (pattern, own, known) in chosen.items():
@@ -226,7 +299,7 @@ class _Document:
                 layout = self._layout(layout, self.names)
             if dtype is not None:
                 Param(dtype=dtype)
-            return _TomlRule(match, when, scheme, layout, dtype, optional)
+            return _TomlRule(match, when, scheme, layout, dtype, optional, rule["scheme"])
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where} ({shown_text(match)}): {error}") from None
 
@@ -275,7 +348,7 @@ class _Document:
         if "scheme" in fields:
             scheme = self._scheme(fields["scheme"], names)
         else:
-            rule = next((rule for rule in self.rules if self._applies(rule, name, names)), None)
+            rule = self._first(name, names)
             if rule is None:
                 raise ValueError("has no scheme, and no rule matches its name")
             scheme = rule.scheme if isinstance(rule.scheme, Scheme) else self._scheme(rule.scheme, names)
@@ -289,6 +362,10 @@ class _Document:
             (self.layout or "oi") if layout is None else layout,
             key=named("key"),
         )
+
+    def _first(self, name: str, names: Mapping[str, Any]) -> _TomlRule | None:
+        """Find the first rule that gives a tensor what it has not itself."""
+        return next((rule for rule in self.rules if self._applies(rule, name, names)), None)
 
     def _applies(self, rule: _TomlRule, name: str, names: Mapping[str, Any]) -> bool:
         if not matches(rule.match, name):

@@ -17,7 +17,7 @@ from winit._files.storing import SPAN, MadeOnce
 from winit._plans.param import Param
 from winit._plans.plan import Plan
 
-__all__ = ["DrawnSpan", "made_once", "spans_of"]
+__all__ = ["DrawnSpan", "made_once", "spans_between", "spans_of"]
 
 
 def _whole(param: Param, key: tuple[int, int], threads: int | None) -> np.ndarray:
@@ -68,10 +68,16 @@ def made_once(param: Param, key: tuple[int, int], spans: int, threads: int | Non
 def spans_of(plan: Plan, seed: int, places: Mapping[str, int], threads: int | None) -> Iterator[DrawnSpan]:
     """Cut the tensors of a plan into spans, at the places given."""
     for name, place in places.items():
-        param = plan[name]
-        key = stream_key(seed, plan.key(name))
-        step = SPAN // param.itemsize
-        made = made_once(param, key, -(-param.size // step), threads)
-        for lo in range(0, param.size, step):
-            hi = min(lo + step, param.size)
-            yield DrawnSpan(name, param, key, lo, hi, place + lo * param.itemsize, made)
+        yield from spans_between(plan, seed, name, 0, plan[name].size, place, threads)
+
+
+def spans_between(
+    plan: Plan, seed: int, name: str, lo: int, hi: int, place: int, threads: int | None
+) -> Iterator[DrawnSpan]:
+    """Cut elements lo..hi of a tensor into spans; the first is at the place given."""
+    param = plan[name]
+    key = stream_key(seed, plan.key(name))
+    step = SPAN // param.itemsize
+    made = made_once(param, key, -(-(hi - lo) // step), threads)
+    for begin in range(lo, hi, step):
+        yield DrawnSpan(name, param, key, begin, min(begin + step, hi), place + (begin - lo) * param.itemsize, made)

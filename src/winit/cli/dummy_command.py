@@ -87,7 +87,7 @@ def _source(arguments: argparse.Namespace) -> tuple[Plan | str, str | None]:
         config = beside if beside.is_file() else None
         return arguments.spec, arguments.config or (None if config is None else str(config))
     # Its dtype is not yet asked for: tensors of scales may be of another.
-    plan = plan_of(argparse.Namespace(**{**vars(arguments), "dtype": None}))
+    plan = plan_of(argparse.Namespace(**{**vars(arguments), "dtype": None, "like": None}))
     config = path if path.suffix == ".json" else beside if path.is_dir() else None
     return plan, arguments.config or (None if config is None else str(config))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from winit.cli.dcp import dcp_writer
 from winit.cli.failures import FailureError
 from winit.cli.options import add_plan, add_quiet, add_seed, add_threads, count, rank
-from winit.cli.plans import is_recipe, plan_of
+from winit.cli.plans import config_beside, files_read, plan_of
 from winit.cli.progress import bar
 from winit.cli.terminal import say
 
@@ -51,6 +54,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "PMI's or an array job's environment",
     )
     parser.add_argument("--world", type=count, metavar="W", help="how many processes write the folder")
+    parser.add_argument(
+        "--format",
+        choices=["safetensors", "dcp"],
+        default="safetensors",
+        help="of a folder: dcp is the format of torch.distributed.checkpoint (needs torch)",
+    )
     parser.add_argument("--config", metavar="FILE", help="of a folder: a config.json to copy into it")
     add_threads(parser)
     add_quiet(parser)
@@ -58,9 +67,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and say what is in them."""
-    from winit.checkpoint import write
-
-    _check_output(arguments.output, arguments.spec)
+    _check_output(arguments.output, files_read(arguments))
+    write = _writer(arguments)
     plan = plan_of(arguments)
     began = time.monotonic()
     with bar(arguments.quiet, "init") as progress:
@@ -71,15 +79,22 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
             threads=arguments.threads,
             progress=progress,
-            max_shard_size=arguments.max_shard_size,
             rank=arguments.rank,
             world=arguments.world,
-            resume=arguments.resume,
-            config=arguments.config,
         )
     if not arguments.quiet:
         say(_summary(arguments, plan, written, time.monotonic() - began))
     return 0
+
+
+def _writer(arguments: argparse.Namespace) -> Callable[..., Written]:
+    """Return what writes the output, a file or a folder of either format, with the options that it alone takes."""
+    if arguments.format == "safetensors":
+        from winit.checkpoint import write
+
+        config = arguments.config or config_beside(arguments.spec, arguments.output)
+        return partial(write, max_shard_size=arguments.max_shard_size, resume=arguments.resume, config=config)
+    return dcp_writer(arguments)
 
 
 def _summary(arguments: argparse.Namespace, plan: Plan, written: Written, seconds: float) -> str:
@@ -96,15 +111,16 @@ def _summary(arguments: argparse.Namespace, plan: Plan, written: Written, second
     return ", ".join([*said, f"seed {arguments.seed}", f"{seconds:.2f} s"])
 
 
-def _check_output(output: str, spec: str) -> None:
-    """Refuse what names no file or folder, and what would destroy the plan."""
+def _check_output(output: str, read: Sequence[str]) -> None:
+    """Refuse what names no file or folder, and what would destroy a file that the plan is read from."""
     if output == "-":
         raise FailureError("-o - is refused: winit does not write to standard output; a file called - is written ./-")
     if not output:
         raise FailureError("-o must name a file or a folder, not ''")
-    try:
-        same = not is_recipe(spec) and Path(spec).samefile(output)
-    except (OSError, ValueError):  # one of them is not there, as a rule
-        same = False
-    if same:
-        raise FailureError(f"-o {output} is the plan itself")
+    for path in read:
+        try:
+            same = Path(path).samefile(output) and not Path(path).is_dir()
+        except (OSError, ValueError):  # one of them is not there, as a rule
+            continue
+        if same:
+            raise FailureError(f"-o {output} is the plan itself, or what it is read from: {path}")

@@ -19,7 +19,14 @@ def add_plan(parser: argparse.ArgumentParser, optional: bool = False) -> None:
         "spec",
         metavar="SPEC",
         nargs="?" if optional else None,
-        help="the plan: a TOML file, or the name of a recipe (a file without a dot in its name is written ./FILE)",
+        help="the plan: a TOML file, the name of a recipe, or a Hugging Face model's config.json or its folder (a file "
+        "without a dot in its name is written ./FILE)",
+    )
+    parser.add_argument(
+        "--like",
+        metavar="PATH",
+        help="take names, shapes and dtypes from the headers of PATH (a safetensors or npz file, an index, a folder), "
+        "and from SPEC the laws alone, which may then be a TOML file of nothing but rules",
     )
     parser.add_argument(
         "--set",

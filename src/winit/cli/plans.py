@@ -1,4 +1,4 @@
-"""A plan from SPEC, --set and --dtype."""
+"""A plan from SPEC, --like, --set and --dtype."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import argparse
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from winit._core.checks import shown
+from winit.cli.configs import is_config
 from winit.cli.failures import FailureError, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from winit import Plan
+    from winit._plans.toml_reader import Laws
 
-__all__ = ["is_recipe", "missing_file", "no_recipe", "plan_of"]
+__all__ = ["config_beside", "files_read", "is_recipe", "missing_file", "no_recipe", "plan_of"]
+
+_Made = TypeVar("_Made")
 
 _RECIPE = re.compile(r"\w[\w-]*")
 
@@ -34,25 +39,97 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
 
     Raises
     ------
-    FailureError : the message says what is wrong with SPEC, --set or --dtype. OSError : a file that cannot be read.
+    FailureError : the message says what is wrong with SPEC, --like, --set or --dtype. OSError : a file that cannot be
+        read.
 
     """
     sizes = _sizes(arguments.set)
     spec: str = arguments.spec
-    plan = _recipe(spec, sizes) if is_recipe(spec) else _document(spec, sizes)
+    plan = _plan(arguments, sizes) if arguments.like is None else _plan_like(arguments, sizes)
     try:
         return plan if arguments.dtype is None else plan.with_dtype(arguments.dtype)
     except (TypeError, ValueError) as error:
         raise FailureError(f"{spec}: {error}") from None
 
 
-def _recipe(spec: str, sizes: dict[str, Any]) -> Plan:
+def files_read(arguments: argparse.Namespace) -> list[str]:
+    """List the files that a plan is read from, as they were typed or within the folders that were."""
+    spec: str = arguments.spec
+    read = [] if is_recipe(spec) else [spec, os.path.join(spec, "config.json")]  # noqa: PTH118
+    return read if arguments.like is None else [*read, arguments.like]
+
+
+def config_beside(spec: str, output: str) -> str | None:
+    """Return the config that SPEC is, where it is to be copied into a folder that is written and is not there yet."""
+    from winit.checkpoint.writing import kind_of_output
+
+    if is_recipe(spec) or not is_config(spec) or kind_of_output(output) != "folder":
+        return None
+    path = spec if Path(spec).is_file() else os.path.join(spec, "config.json")  # noqa: PTH118
+    try:
+        beside = Path(output, "config.json").samefile(path)
+    except OSError:
+        beside = False
+    return None if beside else path
+
+
+def _plan(arguments: argparse.Namespace, sizes: dict[str, Any]) -> Plan:
+    from winit import Plan, recipes
+
+    spec = arguments.spec
+    if is_recipe(spec):
+        _check_recipe(spec)
+        return recipes.load(spec, **sizes)
+    if is_config(spec):
+        return _config(arguments)
+    return _document(spec, lambda path: Plan.from_toml(path, sizes))
+
+
+def _plan_like(arguments: argparse.Namespace, sizes: dict[str, Any]) -> Plan:
+    """The plan of files' tensors, under the laws of SPEC."""
+    from winit._plans.toml_reader import read_laws
+    from winit.cli.like import plan_like, read_headers
+
+    spec, path = arguments.spec, arguments.like
+    if is_recipe(spec):
+        _check_recipe(spec)
+    found = read_headers(path)
+    if is_recipe(spec):
+        # What a recipe does not have is another model's: its rule for all the rest is not for that.
+        text = (files("winit.recipes") / f"{spec}.toml").read_text(encoding="utf-8")
+        try:
+            laws = read_laws(text, sizes, ())._replace(patterns=())
+        except (TypeError, ValueError) as error:
+            raise FailureError(f"{spec}: {error}") from None
+    elif is_config(spec):
+        laws = _laws_of(_config(arguments))
+    else:
+        laws = _document(spec, lambda path: read_laws(path, sizes, list(found.entries)))
+    return plan_like(found, path, laws, spec)
+
+
+def _laws_of(plan: Plan) -> Laws:
+    """A plan's laws, of which all may have been computed from sizes: what is made of them is not known."""
+    from winit._plans.toml_reader import Laws
+
+    return Laws(dict(plan), dict.fromkeys(plan, frozenset(["the config's sizes"])), {}, ())
+
+
+def _config(arguments: argparse.Namespace) -> Plan:
+    from winit.cli.configs import config_plan
+
+    spec = arguments.spec
+    if arguments.set:
+        raise FailureError(f"--set {arguments.set[0]}: {spec} is a model's config, whose values are set in the file")
+    return config_plan(spec, arguments.dtype, getattr(arguments, "seed", 0))
+
+
+def _check_recipe(spec: str) -> None:
     from winit import recipes
 
     if spec not in recipes.names():
-        files = [f"{spec}.toml"] if Path(f"{spec}.toml").is_file() else []
-        raise FailureError(no_recipe(spec, f"; a file is written ./{spec}", files))
-    return recipes.load(spec, **sizes)
+        near = [f"{spec}.toml"] if Path(f"{spec}.toml").is_file() else []
+        raise FailureError(no_recipe(spec, f"; a file is written ./{spec}", near))
 
 
 def no_recipe(name: str, more: str = "", files: Sequence[str] = ()) -> str:
@@ -64,22 +141,24 @@ def no_recipe(name: str, more: str = "", files: Sequence[str] = ()) -> str:
     return f"no recipe is called {shown(name, 60)}; there are: {', '.join(known)}{more}{hint}"
 
 
-def _document(spec: str, sizes: dict[str, Any]) -> Plan:
-    from winit import Plan, recipes
+def _document(spec: str, read: Callable[[Path], _Made]) -> _Made:
+    """What is read of SPEC, a TOML file."""
+    from winit import recipes
 
     if spec == "-":
         raise FailureError(
             "SPEC - is refused: winit does not read a plan from standard input; a file called - is written ./-"
         )
     if not spec:
-        raise FailureError("SPEC must be a TOML file or the name of a recipe, not ''")
+        raise FailureError("SPEC must be a TOML file, the name of a recipe or a model's config.json, not ''")
     path = Path(spec)
     try:
-        return Plan.from_toml(path, sizes)
+        return read(path)
     except FileNotFoundError:
         raise missing_file(spec, recipes.names()) from None
     except IsADirectoryError:
-        raise FailureError(f"{spec}: Is a directory, where the TOML file of a plan is wanted{_within(path)}") from None
+        wanted = "the TOML file of a plan or a folder with a config.json"
+        raise FailureError(f"{spec}: Is a directory, where {wanted} is wanted{_within(path)}") from None
     except (TypeError, ValueError) as error:
         if _holds_tensors(path):
             raise FailureError(f"{spec}: is a safetensors file, where the TOML file of a plan is wanted") from None

@@ -6,10 +6,23 @@
 
 from winit.torch import init, operators
 from winit.torch.building import Report, build, init_, materialize_, plan, report
+from winit.torch.dcp import write_dcp
 from winit.torch.filling import add_, fill_
 from winit.torch.patching import patched
 
-__all__ = ["Report", "add_", "build", "fill_", "init", "init_", "materialize_", "patched", "plan", "report"]
+__all__ = [
+    "Report",
+    "add_",
+    "build",
+    "fill_",
+    "init",
+    "init_",
+    "materialize_",
+    "patched",
+    "plan",
+    "report",
+    "write_dcp",
+]
 
 del operators  # registered, and no name of anybody's
 

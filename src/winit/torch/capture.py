@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from winit._core.dtypes import FLOATS
 from winit._core.keys import stream_key
+from winit._core.laws import Constant, Law
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme, law_of
 from winit.torch import laws
@@ -328,10 +329,25 @@ class Capture(TorchDispatchMode):
         arguments["generator"] = None
         with torch.no_grad():
             ref = geometry(tensor)
-            self._put_off(original, (tensor,), arguments, [tensor], draw, whole=covers(tensor))
+            known = None
             if scheme is not None and covers(tensor):
-                self.held[ref.storage].known = Known(scheme, ref, draw)
+                known = Known(scheme, ref, draw)
+            elif scheme is not None and ref.storage in self.held:
+                known = self._with_zero_row(self.held[ref.storage].known, ref, scheme.law(ref.size))
+            self._put_off(original, (tensor,), arguments, [tensor], draw, whole=covers(tensor))
+            if known is not None:
+                self.held[ref.storage].known = known
         return tensor
+
+    def _with_zero_row(self, before: Known | None, ref: Ref, law: Law) -> Known | None:
+        """What is known of a table, a part of which is filled with a constant: a padding row of zeros."""
+        if before is None or not isinstance(law, Constant) or repr(float(law.value)) != "0.0":  # and not -0.0
+            return None
+        row = row_of(before.ref, ref)
+        if row is None:
+            return None
+        scheme = laws.with_zero_row(before.scheme.law(before.ref.size), row)
+        return None if scheme is None else Known(scheme, before.ref, before.draw)
 
     # ---- every operation
 
@@ -586,9 +602,7 @@ class Capture(TorchDispatchMode):
                 return None
             if whole:
                 return Known(laws.scheme_of_value(value), ref, before.draw) if isfinite(value) else None
-            row = row_of(before.ref, ref) if repr(value) == "0.0" else None
-            scheme = None if row is None else laws.with_zero_row(before.scheme.law(before.ref.size), row)
-            return None if scheme is None else Known(scheme, before.ref, before.draw)
+            return self._with_zero_row(before, ref, Constant(value)) if isfinite(value) else None
         found = self._law(target)
         if found is None:
             return None
