@@ -1,6 +1,6 @@
 """How fast does a checkpoint get onto a disk? Compare with dd, in turn, on the same disk.
 
-    python benchmarks/checkpoints.py --folder /tmp --layers 8 [--rounds 5] [--peers] [--size 5GB]
+    python benchmarks/checkpoints.py --folder /tmp --layers 8 [--rounds 5] [--peers] [--size 5GB] [--only NAME ...]
 
 Each contender is a process of its own, from its first import to the last byte on the disk, and takes its turn in each
 round; what it wrote is removed before the next. The model is Llama-3-8B's with fewer layers, in bfloat16: 32 layers are
@@ -132,6 +132,7 @@ def main():
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", default="5GB")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join([*CONTENDERS, *PEERS])}")
     parser.add_argument("--peers", action="store_true", help="torch and transformers too, in memory as a whole")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -139,7 +140,7 @@ def main():
         child(*arguments.child, arguments.layers, arguments.size)
         return
     nbytes = plan_of(arguments.layers).nbytes
-    names = [*CONTENDERS, *(PEERS if arguments.peers else ())]
+    names = arguments.only or [*CONTENDERS, *(PEERS if arguments.peers else ())]
     found = {name: [] for name in names}
     for done in range(arguments.rounds):
         for name in names[done % len(names) :] + names[: done % len(names)]:
