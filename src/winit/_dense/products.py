@@ -24,6 +24,10 @@ def threads_for(asked: int | None, m: int, n: int, k: int) -> int:
 
 def run_products(products: Sequence[Any]) -> None:
     """Run bound products to the end, over one set of threads: the next starts while the last tasks of one run."""
+    if all(product.threads == 1 and product.tasks <= STEP for product in products):
+        for product in products:
+            product.run(STEP)
+        return
     tasks = [product for product in products for _ in range(-(-product.tasks // STEP))]
     run_tasks(lambda product: product.run(STEP), tasks, max((product.threads for product in products), default=1))
 

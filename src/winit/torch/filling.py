@@ -91,7 +91,7 @@ def _signed(seed: int) -> int:
 
 
 def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layout) -> bool:
-    """Fill a small contiguous tensor by its address; False for any other, and for a law without a kernel.
+    """Fill a small contiguous tensor, by its address where the law has a kernel; False for any other tensor.
 
     An array over a tensor, and a destination in it, took longer than torch takes for all of a small tensor.
     """
@@ -107,7 +107,8 @@ def _fill_small(tensor: Any, scheme: Scheme, key: tuple[int, int], layout: Layou
         return False
     law = law_of(scheme, tensor.shape, layout, kind, "tensor must hold")
     if not isinstance(law, INDEPENDENT) or not law.fill_memory(address, tensor.numel(), kind, key):
-        return False
+        out = Destination(memory_of(tensor)[0], kind, key, tuple(tensor.shape), None, None)
+        run_bounds([law.bind(out)], None)
     written(tensor)
     return True
 
