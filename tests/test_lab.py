@@ -1,0 +1,324 @@
+"""The lab: networks against NumPy's own arithmetic, signals against mean-field theory, units that never part."""
+
+import csv
+import hashlib
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import winit
+from winit.activations import Activation
+from winit.lab import Network, Table, mean_field, signal, symmetry
+from winit.lab.network import cross_entropy, mean_squared_error
+
+# ---- networks
+
+
+def reference(network, x, loss):
+    """Forwards in NumPy and float64, as the docstring says; returns output and loss."""
+    h = x.astype(np.float64)
+    for weight, bias, f in zip(network.weights, network.biases, network.activations, strict=True):
+        read = h
+        if network.norm == "layer":
+            read = read - read.mean(1, keepdims=True)
+        if network.norm:
+            read = read / np.sqrt((read**2).mean(1, keepdims=True) + 1e-5)
+        y = f.value(read @ weight.T + bias)
+        h = y + h if network.residual and y.shape == h.shape else y
+    return h, loss(h)
+
+
+@pytest.mark.parametrize("norm", [None, "rms", "layer"])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("f", ["tanh", "gelu", "sigmoid"])
+def test_gradients_are_those_of_finite_differences(f, residual, norm):
+    network = Network(
+        [5, 7, 7, 4], f, winit.normal(std=0.6), bias=winit.normal(std=0.3), output="identity", residual=residual,
+        norm=norm, dtype="float64", seed=2,
+    )  # fmt: skip
+    x, labels = network.draw_input(6), np.array([0, 1, 2, 3, 1, 1])
+    trace = network.forward(x)
+    loss, grad = cross_entropy(trace.outputs[-1], labels)
+
+    def oracle(y):
+        shifted = y - y.max(1, keepdims=True)
+        return float(np.mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(y)), labels]))
+
+    y, expected = reference(network, x, oracle)
+    np.testing.assert_allclose(trace.outputs[-1], y, rtol=1e-12, atol=1e-13)
+    assert abs(loss - expected) < 1e-13
+    gradients = network.backward(trace, grad)
+    step = 1e-6
+    for arrays, found in ((network.weights, gradients.weights), (network.biases, gradients.biases)):
+        for array, own in zip(arrays, found, strict=True):
+            for place in [(0,) * array.ndim, tuple(size - 1 for size in array.shape)]:
+                kept = array[place]
+                losses = []
+                for sign in (1, -1):
+                    array[place] = kept + sign * step
+                    losses.append(reference(network, x, oracle)[1])
+                array[place] = kept
+                assert abs((losses[0] - losses[1]) / (2 * step) - own[place]) < 2e-8
+    moved = x.copy()
+    moved[2, 3] += step
+    assert abs((reference(network, moved, oracle)[1] - expected) / step - gradients.x[2, 3]) < 1e-6
+
+
+def test_squared_error_and_dropout():
+    y, target = np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[0.0, 2.0], [1.0, 1.0]])
+    loss, grad = mean_squared_error(y, target)
+    assert loss == ((y - target) ** 2).sum(1).mean() / 2 and np.array_equal(grad, (y - target) / 2)
+    network = Network([3, 8, 2], "tanh", winit.normal(), dtype="float64")
+    x, mask = network.draw_input(4), np.array([0.0, 2.0] * 4)
+    trace = network.forward(x, dropout=[mask, None])
+    assert not trace.outputs[0][:, ::2].any()
+    gradients = network.backward(trace, np.ones((4, 2)), dropout=[mask, None])
+    assert not gradients.weights[0][::2].any() and gradients.weights[0][1::2].all()
+
+
+def test_three_layer_sigmoid_network_of_the_article():
+    """delta_i = (sum_j W_ji delta_j) f'(z_i), worked out unit by unit, layer by layer."""
+    network = Network([3, 4, 4, 2], "sigmoid", winit.normal(std=0.7), dtype="float64", seed=5)
+    x, target = network.draw_input(1), np.array([[1.0, 0.0]])
+    trace = network.forward(x)
+    _, grad = mean_squared_error(trace.outputs[-1], target)
+    gradients = network.backward(trace, grad)
+    outputs = [x[0], *(y[0] for y in trace.outputs)]
+    slope = [a * (1 - a) for a in outputs]
+    delta = [(outputs[3][i] - target[0, i]) * slope[3][i] for i in range(2)]
+    for layer in (3, 2, 1):
+        for i, d in enumerate(delta):
+            assert gradients.biases[layer - 1][i] == pytest.approx(d, rel=1e-14)
+            for j, a in enumerate(outputs[layer - 1]):
+                assert gradients.weights[layer - 1][i, j] == pytest.approx(d * a, rel=1e-14)
+        weight = network.weights[layer - 1]
+        delta = [
+            sum(weight[j, i] * delta[j] for j in range(len(delta))) * slope[layer - 1][i]
+            for i in range(len(outputs[layer - 1]))
+        ]
+
+
+def trained(threads):
+    network = Network(
+        [20, 33, 33, 5], "gelu", winit.he_normal(), output="identity", norm="layer", residual=True, seed=1,
+        threads=threads,
+    )  # fmt: skip
+    x, labels = network.draw_input(70), np.arange(70) % 5
+    for _ in range(5):
+        trace = network.forward(x)
+        gradients = network.backward(trace, cross_entropy(trace.outputs[-1], labels)[1])
+        for weight, own in zip(network.weights, gradients.weights, strict=True):
+            weight -= np.float32(0.1) * own
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in network.weights)).hexdigest()
+
+
+def needs_fixed_sums():
+    if winit.engines()["cython"]["in_use"] is None:
+        pytest.skip("the other engines multiply by BLAS, whose sums have orders of their own")
+
+
+def test_training_has_the_same_bits_everywhere():
+    needs_fixed_sums()
+    assert {trained(threads) for threads in (1, 2, 3)} == {GOLDEN}
+
+
+GOLDEN = "c6384d85139a389a76006d217cf4922591e36c342205db2353063855b0145f9d"
+
+
+def test_a_virtual_network_is_the_stored_one():
+    stored, virtual = (Network([64, 50, 40], "relu", winit.he_normal(), virtual=kind, seed=3) for kind in (False, True))
+    a, b = signal(stored, batch=16), signal(virtual, batch=16)
+    assert a.to_csv() == b.to_csv()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"widths": [4]}, ValueError, "widths must be at least two"),
+        ({"widths": [4, 0]}, ValueError, "a width must be at least 1, not 0"),
+        ({"widths": 7}, TypeError, "widths must be integers"),
+        ({"activation": "cube"}, ValueError, "activation must be one of"),
+        ({"activation": ["relu"]}, ValueError, "activation must be one, or one for each of the 2 layers, not 1"),
+        ({"scheme": "he_normal"}, TypeError, "scheme must be"),
+        ({"scheme": winit.dirac()}, ValueError, "layer 1: "),
+        ({"bias": 0}, TypeError, "bias must be"),
+        ({"norm": "batch"}, ValueError, "norm must be rms or layer|norm must be 'rms' or 'layer'"),
+        ({"residual": 1}, TypeError, "residual must be True or False"),
+        ({"dtype": "float16"}, ValueError, "dtype must be float32 or float64"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"threads": 0}, ValueError, "threads"),
+    ],
+)
+def test_wrong_networks(change, error, words):
+    with pytest.raises(error, match=words):
+        Network(**{"widths": [4, 3, 2], "activation": "relu", "scheme": winit.he_normal(), **change})
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "words"),
+    [
+        (np.ones((3, 5)), ValueError, r"x must be of shape \(batch, 4\), not \(3, 5\)"),
+        (np.ones((0, 4)), ValueError, "x must be of shape"),
+        (np.full((2, 4), np.nan), ValueError, "x must be finite"),
+        (np.full((2, 4), 1e300), ValueError, "x must be finite"),
+        ([["a"] * 4], TypeError, "x must be numbers"),
+    ],
+)
+def test_wrong_inputs(x, error, words):
+    network = Network([4, 3], "relu", winit.he_normal())
+    for function in (signal, symmetry):
+        with pytest.raises(error, match=words):
+            function(network, x)
+
+
+# ---- signals and theory
+
+SMOOTH = ("sigmoid", "tanh", "relu", "gelu", "silu")
+
+
+@pytest.mark.parametrize("f", SMOOTH)
+def test_theory_is_what_is_measured(f):
+    """Width 2048, 4 layers, batch 256, weights and biases normal.
+
+    The second moment of a layer is a mean over n units whose pre-activation variance is shared, so its logarithm
+    varies by about sqrt(kappa / n) a layer from network to network, kappa = Var f^2 / (E f^2)^2 <= 5 (relu's), and adds
+    up over layers as a walk at most; so do gradients. Five such standard deviations: 6e-7 a number, of 60 numbers.
+    """
+    network = Network([2048] * 5, f, winit.normal(std=1.5 / math.sqrt(2048)), bias=winit.normal(std=0.2), seed=7)
+    for row in signal(network, batch=256):
+        allowed = 5 * math.sqrt(row["layer"] * 5 / 2048)
+        assert abs(math.log(row["second_moment"] / row["expected_second_moment"])) < allowed, row
+        assert abs(math.log(row["std"] / row["expected_std"])) < allowed, row
+        allowed = 5 * math.sqrt((5 - row["layer"]) * 5 / 2048)
+        assert abs(math.log(row["grad_std"] / row["expected_grad_std"])) < allowed + 1e-9, row
+
+
+@pytest.mark.parametrize(("scheme", "verdict"), [(winit.he_normal(), "healthy"), (winit.normal(std=0.01), "vanishing"),
+                                                 (winit.normal(std=1.0), "exploding")])  # fmt: skip
+def test_a_hundred_layers_of_relu(scheme, verdict):
+    """He's second moment after 100 layers of 512: log spread sqrt(5 * 100 / 512) = 1 from network to network."""
+    table = signal(Network([512] * 101, "relu", scheme, seed=3), batch=32)
+    assert table[-1]["verdict"] == verdict or table[0]["verdict"] == verdict
+    assert all(not math.isnan(value) for row in table for name, value in row.items()
+               if isinstance(value, float) and name not in ("spread", "correlation"))  # fmt: skip
+    if verdict == "healthy":
+        assert abs(math.log(table[-1]["second_moment"] / table[0]["second_moment"])) < 5
+        assert {row["verdict"] for row in table} == {"healthy"}
+    elif verdict == "vanishing":
+        assert table[-1]["second_moment"] < 1e-30
+    else:
+        assert table[-1]["second_moment"] == math.inf == table[-1]["std"]
+
+
+def test_an_isometry_has_spread_one_and_keeps_all():
+    table = signal(Network([300] * 6, "identity", winit.orthogonal(), seed=1), batch=2000)
+    for row in table[:-1]:
+        # 2000 norms of 300 squares: their relative variance is 2 / 300 within a factor of 1 +- 4 sqrt(2 / 2000).
+        assert abs(row["spread"] - 1) < 0.2
+        assert row["std"] == pytest.approx(1, rel=0.02) and row["correlation"] == pytest.approx(0, abs=0.01)
+    many = signal(Network([300] * 6, "identity", winit.lecun_normal(), seed=1), batch=2000)
+    # Mean square over squared mean of the squared singular values of k normal square matrices: k + 1 in the limit.
+    assert many[0]["spread"] == pytest.approx(5, rel=0.3)
+
+
+def test_dead_and_saturated_layers():
+    dead = signal(Network([50, 60, 40], "relu", winit.normal(std=0.1), bias=winit.constant(-50)), batch=20)
+    assert [row["verdict"] for row in dead] == ["dead"] * 2 and dead[0]["dead"] == 1
+    full = signal(Network([400, 400, 400], "tanh", winit.normal(std=1.0)), batch=20)
+    assert full[0]["verdict"] == "saturated" and full[0]["saturated"] > 0.8
+    assert math.isnan(signal(Network([5, 4], "relu", winit.constant(0.3)), batch=3)[0]["expected_std"])
+
+
+@given(q=st.floats(1e-3, 1e3), s=st.floats(0.1, 4), b=st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_one_layer_of_theory_in_closed_form(q, s, b):
+    """relu: E f^2 = v / 2 and E f = sqrt(v / 2 pi), v = s q + b."""
+    (row,) = mean_field.variances(q, [3, 3], [Activation("relu")], [s], [b], 1.0)
+    v = s * q + b
+    assert row.q == pytest.approx(v) and row.second_moment == pytest.approx(v / 2, rel=1e-9)
+    assert row.mean == pytest.approx(math.sqrt(v / (2 * math.pi)), rel=1e-9)
+    assert row.std == pytest.approx(math.sqrt(v / 2 - v / (2 * math.pi)), rel=1e-9) and row.grad_std == 1
+
+
+def test_fixed_points():
+    assert mean_field.fixed_point(Activation("relu"), 1.0, 0.3) == pytest.approx(0.6, rel=1e-10)
+    assert mean_field.fixed_point(Activation("relu"), 3.0, 0.0) == math.inf
+    assert mean_field.fixed_point(Activation("tanh"), 0.5, 0.0) < 1e-13
+    assert mean_field.chi(Activation("identity"), 1.7, 0.2) == pytest.approx(1.7)
+
+
+# ---- symmetry
+
+
+@pytest.mark.parametrize("f", ["sigmoid", "tanh", "relu", "gelu"])
+@pytest.mark.parametrize("value", [0.0, 0.5, -0.1])
+def test_hidden_layers_of_constants_are_one_unit_for_ever(f, value):
+    needs_fixed_sums()
+    network = Network([12, 9, 8, 4], f, winit.constant(value), output="identity", seed=1)
+    before = [weight.copy() for weight in network.weights]
+    table = symmetry(network, steps=4, labels=np.array([0] * 10 + [1] * 9 + [2] * 8 + [3] * 5))
+    for row in table:
+        if row["layer"] < 3:
+            assert (row["distinct_forward"], row["distinct_gradient"]) == (1, 1), row
+        elif row["step"]:
+            assert row["distinct_forward"] == 4
+    assert all(np.array_equal(a, b) for a, b in zip(network.weights, before, strict=True))
+
+
+def test_drawn_units_differ_from_the_start():
+    for scheme in (winit.normal(std=0.01), winit.uniform(-0.1, 0.1), winit.orthogonal()):
+        for row in symmetry(Network([12, 9, 8, 4], "tanh", scheme, output="identity"), steps=1):
+            assert row["distinct_forward"] == row["distinct_gradient"] == row["units"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"labels": [0.5, 1]}, TypeError, "labels must be integers"),
+        ({"labels": [0, 4]}, ValueError, r"labels must be in \[0, 4\), not 0 to 4"),
+        ({"labels": [0]}, ValueError, r"labels must be of shape \(2,\)"),
+        ({"steps": -1}, ValueError, "steps must not be negative"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be positive"),
+        ({"batch": 0, "x": None}, ValueError, "batch must be at least 1"),
+    ],
+)
+def test_wrong_symmetry(change, error, words):
+    network = Network([3, 5, 4], "tanh", winit.zeros())
+    with pytest.raises(error, match=words):
+        symmetry(network, **{"x": np.ones((2, 3)), **change})
+
+
+def test_what_is_no_network():
+    for function in (signal, symmetry):
+        with pytest.raises(TypeError, match="network must be a winit.lab.Network, not str"):
+            function("network")
+    with pytest.raises(ValueError, match="network must have stored weights"):
+        symmetry(Network([3, 2], "relu", winit.he_normal(), virtual=True))
+
+
+# ---- tables
+
+
+def test_tables_convert():
+    table = signal(Network([6, 5, 4], "tanh", winit.he_normal()), batch=4)
+    assert list(table) == [table[0], table[1]] and table[-1] == table[1] and table[:1] == [table[0]]
+    first, second = csv.DictReader(io.StringIO(table.to_csv()))
+    assert second["layer"] == "2" and float(first["std"]) == table[0]["std"]
+    columns = table.to_dict()
+    assert columns["layer"] == [1, 2] and all(len(values) == 2 for values in columns.values())
+    assert {
+        type(value) for name, values in columns.items() if name not in ("layer", "verdict") for value in values
+    } == {float}
+    assert str(table).count("\n") == 2 and "expected_std" in repr(table)
+    marked = Table({"a<b": ["&"]}, title="x<y")._repr_html_()
+    assert "a&lt;b" in marked and "&amp;" in marked and "<caption>x&lt;y" in marked and 'scope="col"' in marked
+    with pytest.raises(ValueError, match="no column 'std2'"):
+        table.column("std2")
+    with pytest.raises(ValueError, match="equal lengths"):
+        Table({"a": [1], "b": []})
+    with pytest.raises(IndexError):
+        table[2]
