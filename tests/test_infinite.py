@@ -61,7 +61,9 @@ def test_draws_follow_scipys_distribution(cut, dtype):
     if dtype in ("float32", "float64"):
         assert stats.kstest(x.astype(np.float64), law.cdf).statistic < bound
     else:
-        values, counts = np.unique(x, return_counts=True)
+        # Wide: NumPy 2.4.6 sorts float16 wrongly on processors with AVX-512 (46 places of these 200,000).
+        wide, counts = np.unique(x.astype(np.float64), return_counts=True)
+        values = wide.astype(x.dtype)
         ends = (values.astype(np.float64) + np.nextafter(values, values.dtype.type(INF)).astype(np.float64)) / 2
         assert np.abs(np.cumsum(counts) / n - law.cdf(ends)).max() < bound
     low, high = 0.25 + 2.0 * cut[0], 0.25 + 2.0 * cut[1]

@@ -195,7 +195,6 @@ ENVIRONMENTS = {
         {"SGE_TASK_ID": "3", "SGE_TASK_FIRST": "1", "SGE_TASK_LAST": "10", "SGE_TASK_STEPSIZE": "1"},
         Ranked(2, 10, "Grid Engine's array"),
     ),
-    "LSF": ({"LSB_JOBINDEX": "10", "LSB_JOBINDEX_END": "10", "LSB_JOBINDEX_STEP": "1"}, Ranked(9, 10, "LSF's array")),
     "Batch": (
         {"AWS_BATCH_JOB_ARRAY_INDEX": "4", "AWS_BATCH_JOB_ARRAY_SIZE": "5"}, Ranked(4, 5, "AWS Batch's array"),
     ),
@@ -214,6 +213,12 @@ def test_rank_auto(case):
         ranked("auto", 99, environment)
 
 
+def test_lsf_counts_from_one():
+    assert ranked("auto", 10, {"LSB_JOBINDEX": "10"}) == Ranked(9, 10, "LSF's array")
+    with pytest.raises(ValueError, match="nothing in the environment"):
+        ranked("auto", 10, {"LSB_JOBINDEX": "0"})  # no array
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -221,6 +226,7 @@ def test_rank_auto(case):
         ({"SLURM_JOB_ID": "9", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, "start it with srun"),
         ({"JOB_COMPLETION_INDEX": "1"}, "and not how many there are: give world"),
         ({"PBS_ARRAY_INDEX": "1", **TORCHRUN}, "PBS's array and torchrun both number this process"),
+        ({"LSB_JOBINDEX": "5", "LSB_JOBINDEX_END": "5"}, "LSF's array says .* and not how many there are: give world"),
         ({"PBS_ARRAY_INDEX": "1"}, "and not how many there are: give world"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK in the environment must be a number, not 'one'"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "rank must be below world, not 2 of 2, as torchrun says"),
@@ -649,3 +655,121 @@ def test_s3(bucket, tmp_path, monkeypatch):
     assert not bucket.list_multipart_uploads(Bucket="models").get("Uploads")
     with pytest.raises(FileNotFoundError, match="absent"):
         write(PLAN, "s3://absent/model", seed=5)
+
+
+# ---- folders that hold something else
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(("first", "then"), [("1GB", "11kB"), ("11kB", "1GB"), ("11kB", "13kB")])
+def test_files_of_another_layout_are_refused_or_removed(tmp_path, first, then, resume):
+    """Readers would take model.safetensors before an index, or an old index before a new file."""
+    write(PLAN, tmp_path, seed=0, max_shard_size=first)
+    before = contents(tmp_path)
+    for more in ({}, {"rank": 1, "world": 2}):
+        with pytest.raises(FileExistsError, match="is of a checkpoint of another layout than this one's . files"):
+            write(PLAN, tmp_path, seed=6, max_shard_size=then, resume=resume, **more)
+        with pytest.raises(FileExistsError, match="another layout"):
+            checkpoint.dummy(PLAN, tmp_path, max_shard_size=then)
+    assert contents(tmp_path) == before
+    write(PLAN, tmp_path, seed=6, max_shard_size=then, overwrite=True)
+    after = contents(tmp_path)
+    write(PLAN, tmp_path / "clean", seed=6, max_shard_size=then)
+    assert after == contents(tmp_path / "clean")
+
+
+def test_verify_names_what_readers_would_take_instead(tmp_path):
+    sharded(tmp_path)
+    write(PLAN, tmp_path / "other", seed=6)
+    for name in ("model.safetensors", "model-00001-of-00009.safetensors"):
+        (tmp_path / name).write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+        found = verify(tmp_path, PLAN, seed=5)
+        assert (found.ok, list(found.broken)) == (False, [name])
+        (tmp_path / name).unlink()
+    index = json.loads((tmp_path / INDEX).read_text())
+    index["metadata"]["total_size"] = 1
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    assert verify(tmp_path, PLAN, seed=5).broken == {
+        INDEX: f"its total_size is 1, and its tensors have {PLAN.nbytes} bytes"
+    }
+    index["metadata"]["total_size"] = PLAN.nbytes
+    index["weight_map"]["ghost"] = "model-00002-of-00005.safetensors"
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    assert verify(tmp_path, PLAN, seed=5).unexpected == ("ghost (in the index alone)",)
+
+
+def test_resume_draws_tensors_that_are_made_at_once_again(tmp_path):
+    plan, path = Plan({"w": Param((1100, 1100), winit.orthogonal())}), tmp_path / "m.safetensors"
+    write(plan, path, seed=0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -1100 * 1100 * 4] + bytes(1100 * 1100 * 4))
+    assert write(plan, path, seed=0, resume=True).files == [str(path)]
+    assert path.read_bytes() == whole
+
+
+def test_resume_of_a_file_that_is_cut_in_its_header(tmp_path):
+    sharded(tmp_path)
+    name = "model-00001-of-00005.safetensors"
+    whole = (tmp_path / name).read_bytes()
+    (length,) = np.frombuffer(whole[:8], "<u8")
+    (tmp_path / name).write_bytes(whole[: int(length)])
+    assert sharded(tmp_path, resume=True).files == [name]
+    assert (tmp_path / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("s3://", "names no place in a store: s3://bucket/folder does"),
+        ("memory:///", "names no place in a store"),
+        ("s3:/bucket/m", r"names no place: one in a store is written s3://bucket/m"),
+        ("memory://a/m.npz", "a place in a store is a folder, and this names a file"),
+    ],
+)
+def test_what_is_no_place_in_a_store(tmp_path, monkeypatch, path, words):
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        write(PLAN, path, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_driver_says_is_one_error_of_a_place(tmp_path):
+    pytest.importorskip("aiohttp")
+    with pytest.raises(OSError, match="http://127.0.0.1:9/"):
+        write(PLAN, "http://127.0.0.1:9/model", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a\0b"], "has a null character"),
+        (["w", "w.npy"], "'w.npy' would hide"),
+        (["n" * 70_000], "more than 65,000 bytes"),
+    ],
+)
+def test_names_that_an_archive_cannot_hold(tmp_path, names, words):
+    with pytest.raises(ValueError, match=words):
+        write(Plan({name: Param((2,), winit.ones()) for name in names}), tmp_path / "m.npz", seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"a": NaN}', "it holds NaN"), ("[" * 100_000, "nested too deeply"), ("[1]", "a JSON object is")],
+)
+def test_configs_that_are_none(tmp_path, text, words):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        write(PLAN, tmp_path / "d", seed=0, config=tmp_path / "c.json")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is not a regular file"):
+        write(PLAN, tmp_path / "d", seed=0, config=tmp_path / "pipe")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_folder_stays_the_same_when_the_process_moves(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    write(PLAN, "d", seed=0, max_shard_size="11kB", progress=lambda done, total: os.chdir(tmp_path / "elsewhere"))
+    assert list((tmp_path / "elsewhere").iterdir()) == [] and verify(tmp_path / "d", PLAN, seed=0).ok

@@ -22,11 +22,14 @@ class Collected:
     """What files hold.
 
     entries : the tensors by name. aliases : names that stand for one of them, where a file says so.
+    placed, total_size : what an index says, of each tensor's file and of all bytes.
     beyond : tensors that a shard holds and its index does not place there. metadata : of all files together.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    placed: dict[str, str] = field(default_factory=dict)
+    total_size: object = None
     beyond: list[Entry] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -45,7 +48,7 @@ def collect(given: PathLike | Iterable[PathLike], npz: bool = True, broken: dict
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be a path or several, not {shown(path)}")
         text = check_path(path)
-        files, index, said = files_of(text)
+        files, index, said, total = files_of(text)
         for file in files:
             try:
                 _add(collected, file, index, npz)
@@ -53,6 +56,9 @@ def collect(given: PathLike | Iterable[PathLike], npz: bool = True, broken: dict
                 if broken is None or index is None:
                     raise
                 broken[file] = "missing" if isinstance(error, FileNotFoundError) else _of_file(error, file)
+        if index is not None:
+            collected.total_size = total
+            collected.placed |= index
         lacking = next((name for name in index or () if name not in collected.entries), None)
         if index is not None and lacking is not None and broken is None:
             raise ValueError(f"{index[lacking]} lacks {lacking!r}, which {text} says it holds")

@@ -27,6 +27,7 @@ class Meant(NamedTuple):
     files: list[str]
     places: Mapping[str, str] | None
     metadata: Mapping[str, str]
+    total_size: object = None  # what an index says of all bytes
 
 
 def files_of(path: str) -> Meant:
@@ -92,4 +93,5 @@ def _read_index(path: str) -> Meant:
     places = {name: str(Path(path).with_name(file)) for name, file in found.items()}
     said = index.get("metadata")
     metadata = {key: value for key, value in said.items() if isinstance(value, str)} if isinstance(said, dict) else {}
-    return Meant(list(dict.fromkeys(places.values())), places, metadata)
+    total = said.get("total_size") if isinstance(said, dict) else None
+    return Meant(list(dict.fromkeys(places.values())), places, metadata, total)

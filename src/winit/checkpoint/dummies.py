@@ -28,7 +28,8 @@ from winit._files.storing import SPAN, Counter, Progress, Span
 from winit._plans.param import Param, shown_name
 from winit._plans.plan import Plan
 from winit.checkpoint.folders import FileOut, folder_of
-from winit.checkpoint.jobs import MAX_SHARD_SIZE, Written, texts_of
+from winit.checkpoint.heading import check_ties
+from winit.checkpoint.jobs import MAX_SHARD_SIZE, Written, clear_layout, texts_of
 from winit.checkpoint.sharding import INDEX, Shard, by_size, byte_size
 from winit.checkpoint.spans import spans_of
 from winit.schemes.constants import zeros
@@ -52,6 +53,7 @@ _BYTES = np.arange(256, dtype=np.uint8)
 _EXPONENTS = (116 + _BYTES % 3).astype(np.uint8)
 _ONE_NAN = ((_BYTES & 0x80) | (1 + _BYTES % 32)).astype(np.uint8)
 _TABLES: dict[str, np.ndarray | None] = {"bytes": None, "exponents": _EXPONENTS, "one nan": _ONE_NAN}
+_TABLES["positive"] = (1 + _BYTES % 32).astype(np.uint8)
 _CODED = {"F8_E8M0": "exponents", "F8_E4M3FNUZ": "one nan", "F8_E5M2FNUZ": "one nan"}
 _CODED |= dict.fromkeys(("F4", "F6_E2M3", "F6_E3M2"), "bytes")
 
@@ -146,12 +148,16 @@ def dummy(
     place = folder_of(check_path(folder, "folder"))
     texts = texts_of(config)
     cut = by_size(plan, most)
+    others = clear_layout(place, len(cut.groups), overwrite)
     files = [_file(shard, coded, seed, overwrite, threads) for shard in cut.shards(0, 1)]
-    index = cut.index(seed)
+    elements = sum(prod(coded[name].shape) if name in coded else param.size for name, param in plan.stored.items())
+    index = cut.index(seed, elements)
     if index is not None:
         texts = (*texts, (INDEX, index))
     files += [FileOut(name, overwrite, text) for name, text in texts]
     place.write(files, threads, Counter(plan.nbytes, progress))
+    for name in others:
+        place.remove(name)
     return Written([file.name for file in files], [], plan.nbytes)
 
 
@@ -196,7 +202,8 @@ def _planned(
 def _kind(name: str, code: str) -> str | None:
     """Tell how a tensor of codes is made; None for a tensor of numbers."""
     if code in _CODED:
-        return _CODED[code]
+        positive = _CODED[code] == "one nan" and (_SCALE.search(name) or _VARIANCE.search(name))
+        return "positive" if positive else _CODED[code]
     if code == "U8" and _SCALE.search(name):
         return "exponents"
     if code in ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64") and _PACKED.search(name):
@@ -217,6 +224,7 @@ def _law(name: str, dtype: str, scheme: Scheme | None) -> Scheme:
 def _file(shard: Shard, coded: Mapping[str, _Coded], seed: int, overwrite: bool, threads: int | None) -> FileOut:
     """Lay out one file, its tensors of numbers and of codes."""
     metadata = {name: param.tied for name, param in shard.plan.items() if param.tied is not None}
+    check_ties(metadata)
     metadata |= {"format": "pt", "winit.stream": str(STREAM_VERSION), "winit.dummy": str(seed)}
     tensors = sorted(shard.plan.stored.items(), key=lambda item: -_width(item[0], item[1], coded))
     head, places = lay_out(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from winit._files.appearing import destination
@@ -22,6 +23,10 @@ __all__ = ["FileOut", "Folder", "folder_of", "is_url"]
 
 # Stores without folders, where making one would make a bucket that was perhaps only misspelt.
 _BUCKETS = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "obs", "cos", "r2"))
+# Packages whose errors are a driver's and not the caller's.
+_DRIVERS = frozenset(
+    ("fsspec", "s3fs", "gcsfs", "adlfs", "botocore", "aiobotocore", "aiohttp", "google", "azure", "requests", "urllib3")
+)
 PART = 64 << 20  # bytes of a part of a file in a store; S3 takes 10,000 parts of a file, so up to 640 GB
 
 
@@ -43,6 +48,14 @@ class Folder(Protocol):
         """Return what messages call a file in it."""
         ...
 
+    def names(self) -> list[str]:
+        """List what is in it; nothing where it is not there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
     def size(self, name: str) -> int | None:
         """Return the size of a file; None where there is none of the name."""
         ...
@@ -56,10 +69,12 @@ class Folder(Protocol):
         ...
 
 
+_URL = re.compile(r"[A-Za-z][\w+.-]*:/|[\w+.:-]+::\w+:/")  # also those of one slash, and of fsspec's chains
+
+
 def is_url(path: str) -> bool:
-    """Tell whether a path names a place in a store, such as s3://bucket/folder."""
-    scheme, found, _ = path.partition("://")
-    return bool(found) and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
+    """Tell whether a path names a place in a store, such as s3://bucket/folder, or was meant to."""
+    return _URL.match(path) is not None
 
 
 def folder_of(path: str) -> Folder:
@@ -68,26 +83,52 @@ def folder_of(path: str) -> Folder:
 
 
 class LocalFolder:
-    """A folder of this machine; it is made, with those above it, when the first file is written."""
+    """A folder of this machine; it is made, with those above it, when the first file is written.
+
+    It stays the same if the process changes its directory; messages call it what the caller did.
+    """
 
     def __init__(self, path: str) -> None:
-        self.typed = path
+        self.typed, self.root = path, os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
 
     def path(self, name: str) -> str:
         return os.path.join(self.typed, name)  # noqa: PTH118
 
-    def size(self, name: str) -> int | None:
+    def _inner(self, name: str) -> str:
+        return os.path.join(self.root, name)  # noqa: PTH118
+
+    @contextmanager
+    def _said_of(self, name: str) -> Iterator[None]:
         try:
-            found = os.stat(self.path(name))  # noqa: PTH116
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file and will not be replaced by one", self.path(name))
+            yield
+        except OSError as error:
+            error.filename = self.path(name) if name else self.typed
+            raise
+
+    def names(self) -> list[str]:
+        try:
+            with self._said_of(""):
+                return sorted(os.listdir(self.root))  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def remove(self, name: str) -> None:
+        with self._said_of(name):
+            os.unlink(self._inner(name))  # noqa: PTH108
+
+    def size(self, name: str) -> int | None:
+        with self._said_of(name):
+            try:
+                found = os.stat(self._inner(name))  # noqa: PTH116
+            except FileNotFoundError:
+                return None
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "is not a regular file and will not be replaced by one")
         return found.st_size
 
     def read(self, name: str, place: int, count: int) -> bytes:
-        with opened(self.path(name)) as descriptor:
-            pieces = []
+        pieces = []
+        with self._said_of(name), opened(self._inner(name)) as descriptor:
             while count:
                 piece = os.pread(descriptor, count, place)
                 if not piece:
@@ -97,20 +138,22 @@ class LocalFolder:
         return b"".join(pieces)
 
     def write(self, files: Sequence[FileOut], threads: int | None, counter: Counter) -> None:
-        try:
-            os.makedirs(self.typed, exist_ok=True)  # noqa: PTH103
-        except FileExistsError:
-            raise NotADirectoryError(errno.ENOTDIR, "is not a folder", self.typed) from None
-        filed = [
-            Filed(destination(self.path(file.name), file.overwrite), file.head, file.spans, file.nbytes)
-            for file in files
-        ]
+        with self._said_of(""):
+            try:
+                os.makedirs(self.root, exist_ok=True)  # noqa: PTH103
+            except FileExistsError:
+                raise NotADirectoryError(errno.ENOTDIR, "is not a folder") from None
+        filed = []
+        for file in files:
+            with self._said_of(file.name):
+                target = replace(destination(self._inner(file.name), file.overwrite), typed=self.path(file.name))
+            filed.append(Filed(target, file.head, file.spans, file.nbytes))
         self._check_room(files)
         store(filed, threads, counter)
 
     def _check_room(self, files: Sequence[FileOut]) -> None:
         """Refuse what the disk has no room for, all files together."""
-        disk = os.statvfs(self.typed)
+        disk = os.statvfs(self.root)
         free = disk.f_bavail * disk.f_frsize
         needed = sum(len(file.head) + file.nbytes for file in files)
         replaced = sum(self.size(file.name) or 0 for file in files if file.overwrite)
@@ -127,6 +170,14 @@ class StoreFolder:
             import fsspec  # type: ignore[import-untyped]
         except ImportError:
             raise ImportError(f"{path}: writing there takes fsspec: pip install 'winit[store]'") from None
+        scheme, found, place = path.partition("://")
+        if not found:
+            first, _, rest = path.partition(":/")
+            raise ValueError(f"{path} names no place: one in a store is written {first}://{rest}")
+        if not place.strip("/"):
+            raise ValueError(f"{path} names no place in a store: {scheme}://bucket/folder does")
+        if path.rstrip("/").endswith((".safetensors", ".npz")):
+            raise ValueError(f"{path}: a place in a store is a folder, and this names a file")
         self.typed = path.rstrip("/")
         try:
             # One of its own: a transaction is the whole file system's.
@@ -135,6 +186,8 @@ class StoreFolder:
             raise ImportError(f"{path}: {error}") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+        except (OSError, NotImplementedError) as error:
+            raise OSError(errno.EINVAL, f"fsspec cannot open it ({error})", path) from None
 
     def path(self, name: str) -> str:
         return f"{self.typed}/{name}"
@@ -142,16 +195,50 @@ class StoreFolder:
     def _inner(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
+    @contextmanager
+    def _said_of(self, name: str) -> Iterator[None]:
+        """Say what a driver has to say as an error of a file: many raise what is no OSError, or has no name."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            said, kind = error.strerror or str(error), type(error)
+            # A driver's own kinds of OSError take other arguments.
+            kind = kind if kind.__module__ == "builtins" else OSError
+            raise kind(error.errno or errno.EIO, said, self.path(name)) from error
+        except Exception as error:
+            if not isinstance(error, NotImplementedError) and type(error).__module__.split(".")[0] not in _DRIVERS:
+                raise
+            raise OSError(errno.EIO, str(error) or type(error).__name__, self.path(name)) from error
+
+    def names(self) -> list[str]:
+        self.system.invalidate_cache()
+        with self._said_of(""):
+            try:
+                found = self.system.ls(self.root, detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def remove(self, name: str) -> None:
+        with self._said_of(name):
+            self.system.rm_file(self._inner(name))
+
     def size(self, name: str) -> int | None:
         self.system.invalidate_cache()
-        try:
-            found: dict[str, Any] = self.system.info(self._inner(name))
-        except FileNotFoundError:
-            return None
+        with self._said_of(name):
+            try:
+                found: dict[str, Any] = self.system.info(self._inner(name))
+            except FileNotFoundError:
+                return None
         return None if found["type"] == "directory" else int(found["size"] or 0)
 
     def read(self, name: str, place: int, count: int) -> bytes:
-        data: bytes = self.system.cat_file(self._inner(name), start=place, end=place + count)
+        if not count:
+            return b""
+        with self._said_of(name):
+            data: bytes = self.system.cat_file(self._inner(name), start=place, end=place + count)
         return data
 
     def write(self, files: Sequence[FileOut], threads: int | None, counter: Counter) -> None:
@@ -160,13 +247,8 @@ class StoreFolder:
                 what = "exists already (overwrite=True or --overwrite replaces it)"
                 raise FileExistsError(errno.EEXIST, what, self.path(file.name))
         for file in files:
-            try:
+            with self._said_of(file.name):
                 self._write(file, threads, counter)
-            except OSError as error:
-                if error.filename is not None:
-                    raise
-                said = error.strerror or str(error)
-                raise type(error)(error.errno or errno.EIO, said, self.path(file.name)) from error
 
     def _write(self, file: FileOut, threads: int | None, counter: Counter) -> None:
         protocols = self.system.protocol

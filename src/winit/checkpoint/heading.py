@@ -10,7 +10,7 @@ from winit._files.safetensors_header import lay_out
 from winit._plans.param import shown_name
 from winit._plans.plan import Plan
 
-__all__ = ["header", "metadata_of"]
+__all__ = ["check_ties", "header", "metadata_of"]
 
 
 def header(plan: Plan, seed: int, digest: str, origin: str | None = None) -> tuple[bytes, dict[str, int]]:
@@ -39,12 +39,12 @@ def header(plan: Plan, seed: int, digest: str, origin: str | None = None) -> tup
 def metadata_of(plan: Plan, seed: int, digest: str, origin: str | None = None) -> dict[str, str]:
     """Return what a file says besides its tensors; see header."""
     metadata = {name: param.tied for name, param in plan.items() if param.tied is not None}
-    _check_ties(metadata)
+    check_ties(metadata)
     metadata |= {"format": "pt", "winit.stream": str(STREAM_VERSION), "winit.seed": str(seed)}
     return metadata | ({"winit.plan": digest} if origin is None else {"winit.pretrained": origin})
 
 
-def _check_ties(ties: Mapping[str, str]) -> None:
+def check_ties(ties: Mapping[str, str]) -> None:
     """Raise for a tied name that metadata of the file's own has, under which the tie would be lost."""
     taken = sorted(name for name in ties if name == "format" or name.startswith("winit."))
     if taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,14 +11,15 @@ from typing import Any, NamedTuple
 
 from winit._core.checks import check_bool, check_callable, check_integer, check_path, check_threads
 from winit._core.keys import stream_key
+from winit._files.entries import opened
 from winit._files.storing import Counter, Progress
 from winit._plans.plan import Plan, check_plan
-from winit.checkpoint.folders import FileOut, folder_of
+from winit.checkpoint.folders import FileOut, Folder, folder_of
 from winit.checkpoint.resuming import found_whole, same_bytes
-from winit.checkpoint.sharding import INDEX, Cut, Shard, by_count, by_size, byte_size
+from winit.checkpoint.sharding import INDEX, Cut, Shard, by_count, by_size, byte_size, others_of
 from winit.checkpoint.spans import spans_of
 
-__all__ = ["MAX_SHARD_SIZE", "Job", "Written", "job_of", "shards", "texts_of"]
+__all__ = ["MAX_SHARD_SIZE", "Job", "Written", "clear_layout", "job_of", "shards", "texts_of"]
 
 MAX_SHARD_SIZE = "5GB"  # the Hub's: huggingface_hub's save_torch_state_dict
 
@@ -34,13 +36,14 @@ class Written(NamedTuple):
 class Job:
     """The files that one of several processes writes; small, and picklable.
 
-    rank, world : which of how many jobs it is. parts : its shards. texts : small files beside them, by name, which
-    rank 0 writes.
+    rank, world : which of how many jobs it is. count : of files with tensors, all jobs' together. parts : its own.
+    texts : small files beside them, by name, which rank 0 writes.
     """
 
     rank: int
     world: int
     seed: int
+    count: int
     parts: tuple[Shard, ...]
     texts: tuple[tuple[str, bytes], ...]
 
@@ -83,6 +86,7 @@ class Job:
         check_bool(overwrite, "overwrite")
         check_bool(resume, "resume")
         place = folder_of(check_path(folder, "folder"))
+        others = clear_layout(place, self.count, overwrite)
         if resume and not overwrite:
             left = [shard for shard in self.parts if not found_whole(place, shard, self.seed)]
             texts = [
@@ -99,6 +103,8 @@ class Job:
         files = [*self._shards(left, overwrite or resume, threads)]
         files += [FileOut(name, overwrite, text) for name, text in texts]
         place.write(files, threads, counter)
+        for name in others if self.rank == 0 else ():
+            place.remove(name)
         names = [file.name for file in files]
         return Written(names, [name for name in self.files if name not in names], nbytes)
 
@@ -161,16 +167,25 @@ def shards(
     return [job_of(cut, rank, n, seed, texts) for rank in range(n)]
 
 
+def clear_layout(folder: Folder, count: int, overwrite: bool) -> list[str]:
+    """Return files of another checkpoint's layout that are to be removed, or refuse to write beside them."""
+    others = others_of(folder.names(), count)
+    if others and not overwrite:
+        what = f"is of a checkpoint of another layout than this one's {count} files (--overwrite removes such files)"
+        raise FileExistsError(errno.EEXIST, what, folder.path(others[0]))
+    return others
+
+
 def job_of(cut: Cut, rank: int, world: int, seed: int, texts: tuple[tuple[str, bytes], ...] = ()) -> Job:
     """Return one rank's job; whatever the format cannot hold is said now."""
     parts = tuple(cut.shards(rank, world))
     for shard in parts:
         shard.head(seed)
     if rank:
-        return Job(rank, world, seed, parts, ())
+        return Job(rank, world, seed, len(cut.groups), parts, ())
     index = cut.index(seed)
     # Last, so that who finds the index of a folder that one process wrote finds all that it names.
-    return Job(rank, world, seed, parts, (*texts, *(((INDEX, index),) if index is not None else ())))
+    return Job(rank, world, seed, len(cut.groups), parts, (*texts, *(((INDEX, index),) if index is not None else ())))
 
 
 def texts_of(config: Any) -> tuple[tuple[str, bytes], ...]:
@@ -186,12 +201,21 @@ def texts_of(config: Any) -> tuple[tuple[str, bytes], ...]:
     return (("config.json", _config_file(check_path(config, "config"))),)
 
 
+def _constant(name: str) -> float:
+    """Take the infinities that transformers writes; NaN is none of a configuration's."""
+    if name == "NaN":
+        raise ValueError("it holds NaN")
+    return float(name.replace("Infinity", "inf"))
+
+
 def _config_file(path: str) -> bytes:
     """Read a file that is to be copied: JSON, an object."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        text = file.read()
+    with opened(path) as descriptor:
+        text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict):

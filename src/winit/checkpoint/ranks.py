@@ -29,17 +29,17 @@ _PROCESSES = (
 _ARRAYS = (
     ("Slurm's array", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP"),
     ("Grid Engine's array", "SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
-    ("LSF's array", "LSB_JOBINDEX", None, "LSB_JOBINDEX_END", "LSB_JOBINDEX_STEP"),
 )
 _COUNTED = (
     ("AWS Batch's array", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
     ("Cloud Run's job", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_COUNT"),
     ("Kubernetes' indexed job", "JOB_COMPLETION_INDEX", None),
+    ("LSF's array", "LSB_JOBINDEX", None),  # it says the last number, and not the first
     ("PBS's array", "PBS_ARRAY_INDEX", None),
     ("Torque's array", "PBS_ARRAYID", None),
 )
 # Their tasks are jobs, each of which may have processes; those of Batch, Cloud Run and Kubernetes are nodes of one job.
-_OF_JOBS = ("PBS's array", "Torque's array")
+_OF_JOBS = ("LSF's array", "PBS's array", "Torque's array")
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,11 @@ def _process(environment: Mapping[str, str]) -> Ranked | None:
 
 def _array(environment: Mapping[str, str], world: int | None, process: Ranked | None) -> Ranked | None:
     for source, task, first, last, step in _ARRAYS:
-        # Grid Engine says "undefined", and LSF 0, where the job is no array.
-        if environment.get(task, "undefined") == "undefined" or (source.startswith("LSF") and environment[task] == "0"):
+        if environment.get(task, "undefined") == "undefined":  # which is what Grid Engine says where there is no array
             continue
         if last not in environment:
             return _counted(environment, source, task, world)
-        low = 1 if first is None else _number(environment, first)
+        low = _number(environment, first)
         by = _number(environment, step) if step in environment else 1
         number, high = _number(environment, task), _number(environment, last)
         if by < 1 or (number - low) % by:
@@ -137,7 +136,7 @@ def _array(environment: Mapping[str, str], world: int | None, process: Ranked | 
             )
         return Ranked((number - low) // by, count, source)
     for source, task, count_name in _COUNTED:
-        if task in environment:
+        if task in environment and not (source.startswith("LSF") and environment[task] == "0"):
             if process is not None and source not in _OF_JOBS:
                 return None
             if process is not None:
@@ -154,7 +153,8 @@ def _counted(environment: Mapping[str, str], source: str, task: str, world: int 
     """A task of an array whose size only the caller knows."""
     if world is None:
         raise ValueError(f"rank auto: {source} says the task's number in {task} and not how many there are: give world")
-    return Ranked(_number(environment, task), world, source)
+    number = _number(environment, task)
+    return Ranked(number - 1 if source.startswith("LSF") else number, world, source)  # LSF's arrays begin at 1
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

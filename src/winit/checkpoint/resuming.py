@@ -6,6 +6,7 @@ import errno
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import Any
 
 from winit._core.whole import WholeTensor
 from winit._files.safetensors_header import MAX_HEADER
@@ -18,7 +19,6 @@ __all__ = ["found_whole", "same_bytes"]
 
 SAMPLES = 64  # places of a file that are drawn again, evenly spaced, and its end
 SAMPLE = 4 << 10  # bytes drawn at each
-LARGEST = 1 << 20  # elements of a tensor that would be drawn whole for its sample
 
 
 def found_whole(folder: Folder, shard: Shard, seed: int) -> bool:
@@ -36,7 +36,10 @@ def found_whole(folder: Folder, shard: Shard, seed: int) -> bool:
     if size is None:
         return False
     head, places = shard.head(seed)
-    if folder.read(shard.file, 0, len(head)) != head:
+    found = folder.read(shard.file, 0, min(size, len(head)))
+    if size < len(head) and found == head[:size] and f'"{shard.digest}"'.encode() in found:
+        return False  # cut within the header, after it has said whose it is
+    if found != head:
         raise FileExistsError(
             errno.EEXIST,
             f"{_whose(folder, shard, seed)} (overwrite=True or --overwrite replaces it)",
@@ -57,22 +60,27 @@ def _samples(plan: Plan, seed: int, places: dict[str, int]) -> Iterator[tuple[in
     if not names:
         return
     end = starts[0] + plan.nbytes
+    whole: tuple[str, Any] = ("", None)  # a tensor that is made at once is made once for all its samples
     for place in (*range(starts[0], end, max(plan.nbytes // SAMPLES, 1)), end - 1):
         name = names[bisect_right(starts, place) - 1]
         param = plan[name]
-        if isinstance(param.law(), WholeTensor) and param.size > LARGEST:
-            continue
         first = (place - places[name]) // param.itemsize
         last = min(first + SAMPLE // param.itemsize, param.size)
-        drawn = plan.draw(name, seed=seed, box=range(first, last) if param.shape else None)
+        if isinstance(param.law(), WholeTensor):
+            if whole[0] != name:
+                whole = name, plan.draw(name, seed=seed).reshape(-1)
+            drawn = whole[1][first:last]
+        else:
+            drawn = plan.draw(name, seed=seed, box=range(first, last) if param.shape else None)
         yield places[name] + first * param.itemsize, drawn.tobytes()
 
 
 def _whose(folder: Folder, shard: Shard, seed: int) -> str:
     """Say of a file with another header whose it is, as far as it tells."""
-    (length,) = struct.unpack("<Q", folder.read(shard.file, 0, 8).ljust(8, b"\0"))
+    size = folder.size(shard.file) or 0
+    (length,) = struct.unpack("<Q", folder.read(shard.file, 0, min(size, 8)).ljust(8, b"\0"))
     try:
-        text = folder.read(shard.file, 8, length) if length <= MAX_HEADER else b""
+        text = folder.read(shard.file, 8, length) if 8 + length <= min(size, MAX_HEADER) else b""
         found = object_of(text).get("__metadata__")
     except (ValueError, RecursionError, ForbiddenError):
         found = None

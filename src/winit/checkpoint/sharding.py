@@ -11,8 +11,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,9 @@ from winit._plans.param import Param
 from winit._plans.plan import Plan
 from winit.checkpoint.heading import header
 
-__all__ = ["INDEX", "Cut", "Shard", "by_count", "by_size", "byte_size", "unindexed_files"]
+__all__ = ["INDEX", "Cut", "Shard", "by_count", "by_size", "byte_size", "others_of", "unindexed_files"]
 
+MOST_LACKING = 100_000  # files that are named as lacking: a name may claim any number of them
 INDEX = "model.safetensors.index.json"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 _NUMBERED = re.compile(r"model-(\d{5,})-of-(\d{5,})\.safetensors")
@@ -37,7 +39,7 @@ def byte_size(size: Any, what: str = "max_shard_size") -> int:
             raise ValueError(f"{what} must be a number of bytes or a size such as '5GB' or '500MB', not {shown(size)}")
         number, prefix, binary = match.groups()
         unit = (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " ")
-        found = int(float(number) * unit) if "." in number else int(number) * unit
+        found = int(Fraction(number) * unit)
     else:
         return check_integer(size, what, most=None)
     if found < 1:
@@ -90,12 +92,12 @@ class Cut:
             tied = {other: Param(tied=name) for name in names for other in self._ties.get(name, ())}
             yield Shard(self.file(number), Plan(params | tied), self.plan.digest)
 
-    def index(self, seed: int) -> bytes | None:
-        """Return the index's bytes; None where there is but one file."""
+    def index(self, seed: int, parameters: int | None = None) -> bytes | None:
+        """Return the index's bytes; None where there is but one file. parameters : if not the plan's elements."""
         if len(self.groups) == 1:
             return None
         metadata = {
-            "total_parameters": self.plan.parameters,
+            "total_parameters": self.plan.parameters if parameters is None else parameters,
             "total_size": self.plan.nbytes,
             "winit.plan": self.plan.digest,
             "winit.seed": str(seed),
@@ -145,6 +147,20 @@ def _cut(plan: Plan, number: Callable[[tuple[str, Param]], int]) -> Cut:
     return Cut(plan, tuple(tuple(name for name, _ in group) for _, group in groups) or ((),))
 
 
+def others_of(names: Iterable[str], count: int) -> list[str]:
+    """Find files of another checkpoint's layout than that of `count` files: readers would take them for this one's."""
+    others = []
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        if match is not None:
+            other = int(match[2]) != count or count == 1 or not 1 <= int(match[1]) <= count
+        else:
+            other = (name == "model.safetensors" and count != 1) or (name == INDEX and count == 1)
+        if other:
+            others.append(name)
+    return others
+
+
 class Unindexed(NamedTuple):
     """The files of a folder that has no index: paths of those that are there, names of those that are lacking."""
 
@@ -170,6 +186,7 @@ def unindexed_files(path: str) -> Unindexed | None:
     if len(counts) > 1:
         raise ValueError(f"{path} holds files of several checkpoints, of {' and of '.join(sorted(counts))} files each")
     (count,) = counts
-    wanted = [f"model-{number:05}-of-{count}.safetensors" for number in range(1, int(count) + 1)]
-    there = [match[0] for match in found]
-    return Unindexed([os.path.join(path, name) for name in there], [name for name in wanted if name not in there])  # noqa: PTH118
+    there = {int(match[1]): match[0] for match in found}
+    numbers = (number for number in range(1, int(count) + 1) if number not in there)
+    lacking = [f"model-{number:05}-of-{count}.safetensors" for number in islice(numbers, MOST_LACKING)]
+    return Unindexed([os.path.join(path, name) for name in there.values()], lacking)  # noqa: PTH118

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from winit._core.checks import check_callable, check_path, check_threads
+from winit._core.checks import check_callable, check_path, check_threads, shown
 from winit._core.keys import STREAM_VERSION, stream_key
 from winit._core.threads import run_tasks
-from winit._files.collecting import collect
+from winit._files.collecting import Collected, collect
 from winit._files.entries import open_files
 from winit._files.reader import read_at
 from winit._files.safetensors_header import CODES
 from winit._files.storing import Counter, Progress, writing_threads
 from winit._files.storing import buffers as make_buffers
 from winit._plans.plan import Plan, check_plan
-from winit.checkpoint.sharding import INDEX, unindexed_files
+from winit.checkpoint.sharding import INDEX, others_of, unindexed_files
 from winit.checkpoint.spans import DrawnSpan, spans_of
 
 __all__ = ["Verification", "verify"]
@@ -96,6 +96,7 @@ def verify(
     else:
         collected = collect(unindexed.there)
         broken |= dict.fromkeys((*unindexed.lacking, INDEX), "missing")
+    broken |= _strays(path, collected)
     entries = collected.entries
     said = _contradictions(collected.metadata, plan, seed)
     if notes is not None:
@@ -139,6 +140,7 @@ def verify(
         missing=tuple(name for name in plan.stored if name not in entries),
         unexpected=(
             *(name for name in entries if name not in plan.stored),
+            *(f"{name} (in the index alone)" for name in collected.placed if name not in {*entries, *plan.stored}),
             *(f"{entry.name} ({Path(entry.file.path).name})" for entry in collected.beyond),
         ),
         malformed=malformed,
@@ -148,6 +150,20 @@ def verify(
         notes=said,
         broken={Path(file).name: what for file, what in broken.items()},
     )
+
+
+def _strays(path: str, collected: Collected) -> dict[str, str]:
+    """Name the files beside an index that readers may take in the place of those it names, and a wrong sum."""
+    found = {}
+    if Path(path).is_dir() and collected.placed:
+        named = {Path(file).name for file in collected.placed.values()}
+        for name in others_of(os.listdir(path), max(len(named), 2)):  # noqa: PTH208
+            if name not in named:
+                found[name] = "is not in the index, and readers may take it for the checkpoint"
+    total, expected = collected.total_size, sum(entry.nbytes for entry in collected.entries.values())
+    if total is not None and collected.placed.keys() == collected.entries.keys() and total != expected:
+        found[INDEX] = f"its total_size is {shown(total, 60)}, and its tensors have {expected} bytes"
+    return found
 
 
 def _contradictions(metadata: dict[str, str], plan: Plan, seed: int) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from winit.checkpoint.resuming import found_whole
 from winit.checkpoint.sharding import Shard, by_size, byte_size
 from winit.checkpoint.spans import spans_of
 
+MAX_NPZ_NAME = 65_000  # bytes; the format has 16 bits for a name' length
+
 __all__ = ["kind_of_output", "write"]
 
 
@@ -129,8 +131,8 @@ def write(
         _write_npz(plan, typed, seed, overwrite, threads, progress)
         return Written([typed], [], plan.nbytes)
     if resume and not overwrite and Path(typed).exists():
-        place = Path(typed)
-        if found_whole(LocalFolder(str(place.parent)), Shard(place.name, plan, plan.digest), seed):
+        folder, name = os.path.split(typed)
+        if found_whole(LocalFolder(folder), Shard(name, plan, plan.digest), seed):
             Counter(plan.nbytes, progress, plan.nbytes)
             return Written([], [typed], 0)
         overwrite = True
@@ -151,6 +153,10 @@ def _write_npz(
                 f"{shown_name(name)}: is {param.dtype}, which an npz file cannot hold: NumPy has no such dtype; write "
                 "a .safetensors file"
             )
+        if "\0" in name or len(name.encode()) > MAX_NPZ_NAME or f"{name}.npy" in stored:
+            what = "a null character" if "\0" in name else "more than 65,000 bytes"
+            what = f"a name that {name + '.npy'!r} would hide" if f"{name}.npy" in stored else what
+            raise ValueError(f"{shown_name(name)}: has {what}, which an npz file cannot hold")
     target = destination(path, overwrite)
     metadata = metadata_of(plan, seed, plan.digest)
     members = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from winit.cli.failures import FailureError
 from winit.cli.options import add_quiet, add_threads, seed
-from winit.cli.plans import plan_of
+from winit.cli.plans import check_apart, is_recipe, plan_of, stored_config
 from winit.cli.progress import bar
 from winit.cli.terminal import say
 
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files and say what is in them."""
     from winit.checkpoint import dummy
 
+    _check_output(arguments.output)
     source, config = _source(arguments)
     scheme = None if arguments.law is None else _scheme(arguments.law)
     began = time.monotonic()
@@ -77,19 +78,35 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _source(arguments: argparse.Namespace) -> tuple[Plan | str, str | None]:
+def _check_output(output: str) -> None:
+    from winit.checkpoint.writing import kind_of_output
+
+    try:
+        kind = kind_of_output(output) if output and output != "-" else "none"
+    except ValueError:
+        kind = "none"
+    if kind != "folder":
+        raise FailureError(
+            f"-o must name a folder, not {output!r}; one with a dot in its name is written with a / at its end"
+        )
+
+
+def _source(arguments: argparse.Namespace) -> tuple[Plan | str, str | dict[str, Any] | None]:
     """Return a file of tensors by its path, or a plan; and the configuration that belongs to it."""
     path = Path(arguments.spec)
     beside = path / "config.json" if path.is_dir() else path.with_name("config.json")
-    if _has_headers(path):
+    if not is_recipe(arguments.spec) and _has_headers(path):
+        check_apart(arguments.output, [], [arguments.spec])
         if arguments.set:
             raise FailureError(f"--set is for recipes and TOML plans, and {arguments.spec} holds tensors")
-        config = beside if beside.is_file() else None
-        return arguments.spec, arguments.config or (None if config is None else str(config))
+        config = str(beside) if beside.is_file() else None
+        return arguments.spec, arguments.config or stored_config(config, arguments.dtype)
     # Its dtype is not yet asked for: tensors of scales may be of another.
     plan = plan_of(argparse.Namespace(**{**vars(arguments), "dtype": None, "like": None}))
-    config = path if path.suffix == ".json" else beside if path.is_dir() else None
-    return plan, arguments.config or (None if config is None else str(config))
+    if is_recipe(arguments.spec):
+        return plan, arguments.config
+    config = str(path) if path.suffix == ".json" else str(beside) if path.is_dir() else None
+    return plan, arguments.config or stored_config(config, arguments.dtype)
 
 
 def _has_headers(path: Path) -> bool:

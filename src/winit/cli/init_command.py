@@ -6,13 +6,12 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winit.cli.dcp import dcp_writer
 from winit.cli.failures import FailureError
 from winit.cli.options import add_plan, add_quiet, add_seed, add_threads, count, rank
-from winit.cli.plans import config_beside, files_read, plan_of
+from winit.cli.plans import check_apart, config_beside, files_read, plan_of, stored_config
 from winit.cli.progress import bar
 from winit.cli.terminal import say
 
@@ -67,7 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and say what is in them."""
-    _check_output(arguments.output, files_read(arguments))
+    _check_output(arguments.output, files_read(arguments), [] if arguments.like is None else [arguments.like])
     write = _writer(arguments)
     plan = plan_of(arguments)
     began = time.monotonic()
@@ -92,7 +91,7 @@ def _writer(arguments: argparse.Namespace) -> Callable[..., Written]:
     if arguments.format == "safetensors":
         from winit.checkpoint import write
 
-        config = arguments.config or config_beside(arguments.spec, arguments.output)
+        config = arguments.config or stored_config(config_beside(arguments.spec, arguments.output), arguments.dtype)
         return partial(write, max_shard_size=arguments.max_shard_size, resume=arguments.resume, config=config)
     return dcp_writer(arguments)
 
@@ -111,16 +110,10 @@ def _summary(arguments: argparse.Namespace, plan: Plan, written: Written, second
     return ", ".join([*said, f"seed {arguments.seed}", f"{seconds:.2f} s"])
 
 
-def _check_output(output: str, read: Sequence[str]) -> None:
+def _check_output(output: str, read: Sequence[str], like: Sequence[str]) -> None:
     """Refuse what names no file or folder, and what would destroy a file that the plan is read from."""
     if output == "-":
         raise FailureError("-o - is refused: winit does not write to standard output; a file called - is written ./-")
     if not output:
         raise FailureError("-o must name a file or a folder, not ''")
-    for path in read:
-        try:
-            same = Path(path).samefile(output) and not Path(path).is_dir()
-        except (OSError, ValueError):  # one of them is not there, as a rule
-            continue
-        if same:
-            raise FailureError(f"-o {output} is the plan itself, or what it is read from: {path}")
+    check_apart(output, read, like)

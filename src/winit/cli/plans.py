@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import tomllib
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from winit import Plan
     from winit._plans.toml_reader import Laws
 
-__all__ = ["config_beside", "files_read", "is_recipe", "missing_file", "no_recipe", "plan_of"]
+__all__ = [
+    "check_apart",
+    "config_beside",
+    "files_read",
+    "is_recipe",
+    "missing_file",
+    "no_recipe",
+    "plan_of",
+    "stored_config",
+]
 
 _Made = TypeVar("_Made")
 
@@ -57,6 +67,35 @@ def files_read(arguments: argparse.Namespace) -> list[str]:
     spec: str = arguments.spec
     read = [] if is_recipe(spec) else [spec, os.path.join(spec, "config.json")]  # noqa: PTH118
     return read if arguments.like is None else [*read, arguments.like]
+
+
+def check_apart(output: str, read: Sequence[str], tensors: Sequence[str]) -> None:
+    """Refuse an output that would replace a file that is read: the plan, or tensors whose headers give the shapes."""
+    for path in read:
+        try:
+            same = Path(path).samefile(output) and not Path(path).is_dir()
+        except (OSError, ValueError):  # one of them is not there, as a rule
+            continue
+        if same:
+            raise FailureError(f"-o {output} is the plan itself, or what it is read from: {path}")
+    out = Path(os.path.realpath(output))
+    for path in tensors:
+        source = Path(os.path.realpath(path))
+        folder = source if source.is_dir() else source.parent
+        within = out == folder or (out.parent == folder and out.exists())
+        if within and (source.is_dir() or out in (folder, source)):
+            raise FailureError(f"-o {output} would replace what is read from {path}: write to another folder")
+
+
+def stored_config(path: str | None, dtype: str | None) -> str | dict[str, Any] | None:
+    """Return a config to copy; where --dtype was given, what it says with that dtype, as the weights are stored."""
+    if path is None or dtype is None:
+        return path
+    from winit._core.dtypes import float_name
+
+    config: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    config["torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"] = float_name(dtype)
+    return config
 
 
 def config_beside(spec: str, output: str) -> str | None:

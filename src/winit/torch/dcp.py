@@ -13,7 +13,6 @@ import errno
 import io
 import os
 import pickle
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -41,7 +40,6 @@ __all__ = ["write_dcp"]
 _METADATA = ".metadata"
 _PART = 1 << 30  # bytes of a part at most: who loads some rows of it reads it whole
 _DTYPES = {name: dtype for dtype, name in KINDS.items()}
-_LOCK = threading.Lock()  # of torch's option of checksums, which is the process's
 
 
 def write_dcp(
@@ -110,6 +108,8 @@ def write_dcp(
     own = ranked(rank, world)
     parts = _cut(plan, byte_size(max_shard_size))
     metadata = _metadata(plan, seed, parts) if own.rank == 0 else None
+    if metadata is not None:
+        place.size(_METADATA)  # a folder of the name is met now, and not when all else is written
     groups = [list(group) for _, group in groupby(parts, lambda part: part.file)]
     mine = groups[own.rank :: own.world]
     counter = Counter(sum(part.blob.length for group in mine for part in group), progress)
@@ -199,13 +199,22 @@ def _blob(dtype: str, shape: Shape) -> _Blob:
 
 
 def _save(tensor: torch.Tensor, file: Any) -> None:
-    with _LOCK:
-        checksums = torch.serialization.get_crc32_options()
-        torch.serialization.set_crc32_options(False)
-        try:
+    """Save without checksums, which would be those of elements that are not there yet.
+
+    The option is the process's: of two threads that are here at once one might find it as the other leaves it. Each
+    sets it anew until it has saved with it (a lock would be there for a fork to break).
+    """
+    checksums = torch.serialization.get_crc32_options()
+    try:
+        while True:
+            torch.serialization.set_crc32_options(False)
             torch.save(tensor, file)
-        finally:
-            torch.serialization.set_crc32_options(checksums)
+            if not torch.serialization.get_crc32_options():
+                return
+            file.seek(0)
+            file.truncate()
+    finally:
+        torch.serialization.set_crc32_options(checksums)
 
 
 # ---- what is where
