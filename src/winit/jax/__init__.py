@@ -5,10 +5,13 @@
 >>> params = winit.jax.materialize(abstract, [("*.kernel", winit.he_normal())], seed=0)
 """
 
+from winit.jax import initializers
+from winit.jax.calling import in_xla
+from winit.jax.keys import key_stream
 from winit.jax.materializing import materialize, plan
 from winit.jax.noise import add
 
-__all__ = ["add", "materialize", "plan"]
+__all__ = ["add", "in_xla", "initializers", "key_stream", "materialize", "plan"]
 
 
 def __dir__() -> list[str]:

@@ -22,7 +22,7 @@ from winit._core.dtypes import itemsize, numpy_dtype
 from winit._core.running import run_bounds
 from winit._plans.param import shown_name
 
-__all__ = ["Target", "aligned", "box_of", "place", "sharding_of", "shardings_for"]
+__all__ = ["Target", "aligned", "box_of", "place", "sharding_of", "shardings_for", "with_mesh"]
 
 # Bytes that are drawn as one batch over all threads before they become arrays. Devices other than the CPU copy them, so
 # that this is what the host needs besides; a batch should be long beside the 0.2 ms that starting threads takes.
@@ -53,7 +53,7 @@ def aligned(shape: tuple[int, ...], kind: str) -> np.ndarray:
 # ---- shardings
 
 
-def _with_mesh(sharding: Any, name: str) -> Any:
+def with_mesh(sharding: Any, name: str) -> Any:
     """A caller's sharding as one over devices: specs, and what eval_shape leaves, need the mesh in use."""
     if isinstance(sharding, PartitionSpec):
         spec = sharding
@@ -105,7 +105,7 @@ def shardings_for(tree: Any, names: list[str], shardings: Any) -> list[Any]:
     for name, value, own in zip(names, values, given, strict=True):
         if not _is_sharding(own):
             raise TypeError(f"{shown_name(name)}: its sharding must be a jax.sharding.Sharding, not {shown(own)}")
-        found.append(_with_mesh(sharding_of(value) if own is None else own, name))
+        found.append(with_mesh(sharding_of(value) if own is None else own, name))
     return found
 
 
