@@ -10,17 +10,15 @@ import jax
 import numpy as np
 
 from winit._core.bounds import Bound
-from winit._core.checks import check_threads, shown
+from winit._core.checks import check_threads
 from winit._core.keys import stream_key
-from winit._core.scheme import Scheme
-from winit._plans.param import Param, Rule, check_rule, shown_name
+from winit._plans.foreign import plan_for
+from winit._plans.param import Param, Rule
 from winit._plans.plan import Plan
 from winit.jax.placing import Target, place, shardings_for
 from winit.jax.trees import Leaf, check_untraced, leaves_of, tensors_of
 
-__all__ = ["materialize", "plan", "plan_for"]
-
-_MOST_NAMES = 8  # of a message
+__all__ = ["materialize", "plan"]
 
 
 def plan(tree: Any, rules: Iterable[Rule | tuple[Any, ...]]) -> Plan:
@@ -48,7 +46,7 @@ def plan(tree: Any, rules: Iterable[Rule | tuple[Any, ...]]) -> Plan:
 
     """
     leaves, _ = leaves_of(tree)
-    return plan_for(tensors_of(leaves), rules)
+    return plan_for(tensors_of(leaves), rules, "tree")
 
 
 def materialize(
@@ -101,7 +99,7 @@ def materialize(
     leaves, structure = leaves_of(tree)
     check_untraced(leaves, "materialize")
     tensors = tensors_of(leaves)
-    complete = plan_for(tensors, plan_or_rules)
+    complete = plan_for(tensors, plan_or_rules, "tree")
     where = shardings_for(tree, [leaf.name for leaf in leaves], shardings)
     targets = [
         _target(complete, leaf, sharding, seed) for leaf, sharding in zip(leaves, where, strict=True) if leaf.is_tensor
@@ -125,50 +123,3 @@ def _target(complete: Plan, leaf: Leaf, sharding: Any, seed: int) -> Target:
 
 def _bind(param: Param, key: tuple[int, int], out: np.ndarray, box: tuple[slice, ...]) -> Bound:
     return param.bind(out, key, box)
-
-
-def plan_for(tensors: dict[str, tuple[tuple[int, ...], str]], plan_or_rules: Any, layout: str = "io") -> Plan:
-    """Return a plan of tensors: a caller's own, which must be of these, or what a caller's rules make."""
-    if isinstance(plan_or_rules, Plan):
-        _check_same(tensors, plan_or_rules)
-        return plan_or_rules
-    given = None
-    if not isinstance(plan_or_rules, (str, bytes, dict, Scheme)):
-        try:
-            given = list(plan_or_rules)
-        except TypeError:
-            given = None
-    if given is None:
-        raise TypeError(
-            f"plan_or_rules must be a winit.Plan, or rules such as [('*', winit.he_normal())], not "
-            f"{shown(plan_or_rules)}"
-        )
-    rules = [check_rule(rule) for rule in given]
-    rules = [Rule(rule.match, rule.scheme, rule.layout or layout, rule.dtype, rule.optional) for rule in rules]
-    params = {}
-    for name, (shape, kind) in tensors.items():
-        try:
-            params[name] = Param(shape, dtype=kind)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{shown_name(name)}: {error}") from None
-    return Plan(params, rules)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(map(shown, names[:_MOST_NAMES])) + more
-
-
-def _check_same(tensors: dict[str, tuple[tuple[int, ...], str]], complete: Plan) -> None:
-    missing = [name for name in tensors if name not in complete]
-    superfluous = [name for name in complete if name not in tensors]
-    if missing or superfluous:
-        parts = [f"the plan lacks {_some(missing)}"] * bool(missing)
-        parts += [f"the tree lacks {_some(superfluous)}"] * bool(superfluous)
-        raise ValueError(f"the plan and the tree must have the same names: {'; '.join(parts)}")
-    for name, (shape, kind) in tensors.items():
-        param = complete[name]
-        if param.shape != shape:
-            raise ValueError(f"{shown_name(name)}: is of shape {shape}, and the plan says {param.shape}")
-        if param.dtype != kind:
-            raise ValueError(f"{shown_name(name)}: is of dtype {kind}, and the plan says {param.dtype}")
