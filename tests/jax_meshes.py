@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 import winit
 import winit.jax
+from winit.jax import initializers
 from winit.presets import jax as presets
 
 SEED = 5
@@ -50,9 +51,9 @@ MESHES = [
 ]
 
 
-def meshes():
+def meshes(*kinds):
     for sizes, names in MESHES:
-        for types in ("Auto", "Explicit"):
+        for types in kinds:
             yield jax.make_mesh(sizes, names, axis_types=(getattr(AxisType, types),) * len(sizes))
 
 
@@ -205,7 +206,7 @@ def transformer():
     check(plan.parameters > 7_000_000, "the transformer's size", plan.parameters)
     whole = nested(plan.build(seed=SEED))
     count = 0
-    for mesh in meshes():
+    for mesh in meshes("Explicit"):
         for logical in LOGICAL:
             used = jax.tree.leaves(list(logical.values()))
             if not set(used) <= set(mesh.axis_names):
@@ -219,7 +220,7 @@ def transformer():
             )
             made = winit.jax.materialize(tree, plan, seed=SEED, shardings=where)
             jax.tree.map(lambda a, b, m=mesh, lo=logical: check(same(a, b), m.shape, lo), made, whole)
-    check(count >= 20, "few meshes", count)
+    check(count >= 15, "few meshes", count)
 
 
 # ---- noise
@@ -304,15 +305,55 @@ def donation():
     check(same(made, whole * 4), "donation")
 
 
+def draws(mesh):
+    """Initializers with out_sharding, eagerly and traced, and under a jit whose output is sharded."""
+    key, shape = jax.random.key(3), (16, 24)
+    init = initializers.he_normal()
+    seed, name = winit.jax.key_stream(key)
+    whole = winit.draw(presets.he_normal(), shape, seed=seed, name=name)
+    explicit = mesh.axis_types[0] == AxisType.Explicit
+    for spec in (P(mesh.axis_names[0]), P(None, mesh.axis_names[-1])):
+        where = NamedSharding(mesh, spec)
+        check(same(init(key, shape, out_sharding=where), whole), mesh.shape, spec, "eagerly")
+        turned = initializers.orthogonal()
+        alone = np.asarray(turned(key, shape))
+        check(same(turned(key, shape, out_sharding=where), alone), mesh.shape, spec, "orthogonal, eagerly")
+        for one in (init, winit.jax.in_xla(init)):
+            made = jax.jit(lambda key, one=one: one(key, shape), out_shardings=where)(key)
+            check(same(made, whole) and made.sharding == where, mesh.shape, spec, one.inside, "out_shardings")
+            if explicit:
+                with jax.set_mesh(mesh):
+                    made = jax.jit(lambda key, one=one, spec=spec: one(key, shape, out_sharding=spec))(key)
+                check(same(made, whole), mesh.shape, spec, one.inside, "out_sharding")
+                check(made.sharding.is_equivalent_to(where, 2), mesh.shape, spec, made.sharding)
+
+
+def mixed():
+    """What has no sharding is not bound to a device, and meets arrays of a mesh."""
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    tree = {"w": jax.ShapeDtypeStruct((8, 8), "float32"), "b": jax.ShapeDtypeStruct((8,), "float32")}
+    where = {"w": NamedSharding(mesh, P("x")), "b": None}
+    made = winit.jax.materialize(tree, [("*", winit.normal())], seed=0, shardings=where)
+    noisy = winit.jax.add(made, winit.normal(), seed=0, name="n")
+    for each in (made, noisy):
+        check(not each["b"].committed and each["w"].committed, "committed")
+        jax.jit(lambda tree: tree["w"] + tree["b"])(each)
+
+
 def main():
-    for mesh in meshes():
+    for mesh in meshes("Auto", "Explicit"):
         shapes(mesh)
+    for mesh in meshes("Explicit"):
         noise(mesh)
+    for mesh in meshes("Auto", "Explicit"):
+        if mesh.axis_sizes in ((4, 2), (2, 1, 4)):
+            draws(mesh)
     for mesh in (jax.make_mesh(sizes, names) for sizes, names in MESHES):
         tensors(mesh)
     transformer()
     refusals()
     own_shardings()
+    mixed()
     memory()
     donation()
     for failure in failures[:10]:

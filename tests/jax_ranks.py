@@ -68,6 +68,11 @@ def main():
     eager = init(jax.random.key(3), (8, 4))
     seed, name = winit.jax.key_stream(jax.random.key(3))
     check(same(eager, winit.draw(winit.presets.jax.he_normal(), (8, 4), seed=seed, name=name)), "eagerly")
+    where = NamedSharding(meshes[0], P(None, "x"))
+    inside = winit.jax.in_xla(init)
+    made = jax.jit(lambda key: inside(key, (8, 8 * WORLD)), out_shardings=where)(jax.random.key(3))
+    drawn = winit.draw(winit.presets.jax.he_normal(), (8, 8 * WORLD), seed=seed, name=name)
+    check(same(made, drawn), "inside XLA")
     try:
         jax.jit(lambda key: init(key, (8, 4)))(jax.random.key(3))
         check(False, "a host callback ran on several processes")

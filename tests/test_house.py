@@ -22,7 +22,11 @@ LAZY = ("activations", "checkpoint", "jit", "methods", "net2net", "presets", "re
 PUBLIC = ("winit", *(f"winit.{name}" for name in LAZY if name != "stream"))
 PUBLIC += ("winit.presets.jax", "winit.presets.keras", "winit.presets.torch", "winit.schemes", "winit.bit_generator")
 GUESTS = [name for name in ("torch", "jax", "keras") if importlib.util.find_spec(name) is not None]
-PUBLIC += tuple(f"winit.{name}" for name in GUESTS) + ("winit.jax.initializers",) * ("jax" in GUESTS)
+WITH_GUESTS = (
+    *PUBLIC,
+    *(f"winit.{name}" for name in GUESTS),
+    *(("winit.jax.initializers",) if "jax" in GUESTS else ()),
+)
 
 
 # ---- rooms and arrows
@@ -60,7 +64,7 @@ def namespace(module):
 # ---- namespaces
 
 
-@pytest.mark.parametrize("module", PUBLIC)
+@pytest.mark.parametrize("module", WITH_GUESTS)
 def test_dir_is_what_is_promised(module):
     loaded = importlib.import_module(module)
     extra = recipes.names() if module == "winit.recipes" else []

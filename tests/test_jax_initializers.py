@@ -219,7 +219,7 @@ def test_shapes_and_dtypes():
 # ---- inside XLA
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (5,), (7, 9), (3, 4, 8), (2, 3, 5, 4), (0, 4), (1025, 4), (40_003,)])
+@pytest.mark.parametrize("shape", [(), (5,), (7, 9), (2, 3, 5, 4), (0, 4), (40_003,)])
 @pytest.mark.parametrize("scheme", [winit.normal(0.1, 0.3), winit.truncated_normal(0.1, 0.3), winit.uniform(-1, 2)])
 def test_inside_xla_has_the_bits_of_the_host(scheme, shape):
     from winit.jax.calling import Initializer

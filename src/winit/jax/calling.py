@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import shown
@@ -28,7 +27,7 @@ from winit._core.scheme import Scheme, law_of
 from winit._core.shapes import Shape, check_shape
 from winit.jax.inside import check_inside, draw_inside
 from winit.jax.keys import key_words, seed_of
-from winit.jax.placing import Target, aligned, place, sharding_of, with_mesh
+from winit.jax.placing import Target, aligned, place, with_mesh
 from winit.schemes import constant
 
 __all__ = ["ConstantInitializer", "Initializer", "in_xla", "jax_dtype", "ones", "zeros"]
@@ -131,14 +130,8 @@ def _bind(law: Law, key: tuple[int, int], shape: Shape, kind: str, out: np.ndarr
 
 
 def _now(law: Law, key: tuple[int, int], shape: Shape, kind: str, out_sharding: Any) -> jax.Array:
-    if out_sharding is None:
-        sharding = sharding_of(None)
-        if isinstance(sharding, SingleDeviceSharding):
-            out = aligned(shape, kind)
-            run_bounds([_bind(law, key, shape, kind, out, None)], None)
-            return jax.device_put(out)  # uncommitted, as all that JAX's own functions return
-    else:
-        sharding = with_mesh(out_sharding, "out_sharding")
+    # Without a sharding it is uncommitted, as all that JAX's own functions return.
+    sharding = None if out_sharding is None else with_mesh(out_sharding, "out_sharding")
     return place([Target("out_sharding", shape, kind, sharding, partial(_bind, law, key, shape, kind))], None)[0]
 
 

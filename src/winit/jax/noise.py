@@ -16,7 +16,7 @@ from winit._core.keys import stream_key
 from winit._core.layouts import Layout, check_layout
 from winit._core.scheme import Scheme, check_scheme, law_of
 from winit._plans.param import shown_name
-from winit.jax.placing import Target, box_of, place
+from winit.jax.placing import Target, box_of, place, sharding_of
 from winit.jax.trees import Leaf, check_untraced, leaves_of, tensors_of
 
 __all__ = ["add"]
@@ -96,7 +96,9 @@ def _target(leaf: Leaf, kind: str, scheme: Scheme, key: tuple[int, int], scale: 
         law = law_of(scheme, tuple(value.shape), layout, kind)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{shown_name(leaf.name)}: {error}") from None
-    return Target(leaf.name, tuple(value.shape), kind, value.sharding, partial(_bind, value, law, kind, key, rounded))
+    return Target(
+        leaf.name, tuple(value.shape), kind, sharding_of(value), partial(_bind, value, law, kind, key, rounded)
+    )
 
 
 def _bind(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 
 from winit._core.bounds import Bound, Whole
 from winit._core.checks import shown
@@ -38,7 +38,7 @@ class Target(NamedTuple):
     name: str
     shape: tuple[int, ...]
     kind: str  # the dtype's name
-    sharding: Any
+    sharding: Any  # None: JAX's default device, and uncommitted
     bind: Callable[[np.ndarray, _Box], Bound]
 
 
@@ -71,12 +71,8 @@ def with_mesh(sharding: Any, name: str) -> Any:
 
 
 def sharding_of(leaf: Any) -> Any:
-    """Return what a leaf itself says of where it is: its sharding, or JAX's default device."""
-    own = getattr(leaf, "sharding", None)
-    if own is not None:
-        return own
-    device = getattr(jax.config, "jax_default_device", None)
-    return SingleDeviceSharding(device if isinstance(device, jax.Device) else jax.local_devices()[0])
+    """Return where a leaf itself says that it must be; None where it is anywhere, and may be moved by JAX."""
+    return getattr(leaf, "sharding", None) if getattr(leaf, "committed", True) else None
 
 
 def _is_sharding(node: Any) -> bool:
@@ -84,10 +80,10 @@ def _is_sharding(node: Any) -> bool:
 
 
 def shardings_for(tree: Any, names: list[str], shardings: Any) -> list[Any]:
-    """Return one sharding over devices for each leaf of a tree, in order.
+    """Return one sharding over devices, or None, for each leaf of a tree, in order.
 
     shardings: None, a Sharding or PartitionSpec for all, or a tree of them that is a prefix of the tree, as
-    flax.linen.get_sharding returns. None stands for what the leaf itself says.
+    flax.linen.get_sharding returns. None stands for what the leaf itself says; where that is nothing, it is returned.
     """
     values = jax.tree.leaves(tree)
     if _is_sharding(shardings):
@@ -116,6 +112,8 @@ def box_of(index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[tuple[int,
 
 def _check(target: Target) -> None:
     """Raise JAX's own reason why a sharding does not fit a shape, before anything is drawn."""
+    if target.sharding is None:
+        return
     try:
         if hasattr(target.sharding, "check_compatible_aval"):
             target.sharding.check_compatible_aval(target.shape)
@@ -132,7 +130,9 @@ class _Drawn:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        indices = target.sharding.addressable_devices_indices_map(target.shape).values()
+        indices: Iterable[Any] = [(slice(None),) * len(target.shape)]
+        if target.sharding is not None:
+            indices = target.sharding.addressable_devices_indices_map(target.shape).values()
         self.boxes = {box: aligned(tuple(hi - lo for lo, hi in box), target.kind) for box in self._ends(indices)}
         self.bounds = [target.bind(out, tuple(slice(*ends) for ends in box)) for box, out in self.boxes.items()]
         self.given: set[Any] = set()
@@ -157,6 +157,8 @@ class _Drawn:
 
     def array(self) -> jax.Array:
         target = self.target
+        if target.sharding is None:  # uncommitted, as what JAX's own functions return: it may meet arrays of any mesh
+            return jax.device_put(*self.boxes.values())
         return jax.make_array_from_callback(
             target.shape, target.sharding, self._callback, dtype=numpy_dtype(target.kind)
         )
@@ -167,8 +169,10 @@ def _batches(targets: Iterable[Target]) -> Iterator[list[Target]]:
     batch: list[Target] = []
     held = 0
     for target in targets:
-        size = itemsize(target.kind) * prod(target.sharding.shard_shape(target.shape))
-        size *= max(len(target.sharding.addressable_devices), 1)
+        size = itemsize(target.kind) * prod(target.shape)
+        if target.sharding is not None:
+            size = itemsize(target.kind) * prod(target.sharding.shard_shape(target.shape))
+            size *= max(len(target.sharding.addressable_devices), 1)
         if batch and held + size > _BATCH:
             yield batch
             batch, held = [], 0
