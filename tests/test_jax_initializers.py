@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 
@@ -228,6 +229,19 @@ def test_inside_xla_has_the_bits_of_the_host(scheme, shape):
     for dtype in ("float32", "bfloat16", "float16") if shape == (7, 9) else ("float32",):
         made = jax.jit(lambda key, dtype=dtype: Initializer(scheme, None, True)(key, shape, dtype))(key)
         assert bits(made) == bits(expected(scheme, key, shape, dtype)), dtype
+
+
+def test_inside_xla_under_other_settings():
+    """With 64-bit types, without promotion of dtypes and ranks, and in an exported program."""
+    key, init, scheme = jax.random.key(0), winit.jax.in_xla(initializers.he_normal()), presets.he_normal()
+    whole = bits(expected(scheme, key))
+    with jax.enable_x64(True):
+        assert bits(jax.jit(lambda key: init(key, SHAPE, "float32"))(key)) == whole
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        assert bits(jax.jit(lambda key: init(key, SHAPE, "float32"))(key)) == whole
+    raw = jax.random.PRNGKey(0)
+    exported = importlib.import_module("jax.export").export(jax.jit(lambda key: init(key, SHAPE)))
+    assert bits(exported(raw).call(raw)) == whole
 
 
 @pytest.mark.slow

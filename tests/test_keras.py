@@ -236,6 +236,19 @@ def test_shared_and_nested():
     assert list(winit.keras.plan(outer, RULES)) == [
         *("layers.0.layers.1.kernel", "layers.0.layers.1.bias", "layers.1.kernel", "layers.1.bias")
     ]
+
+    class Twice(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [keras.layers.Dense(4)]
+            self.last = self.blocks[0]
+
+        def call(self, x):
+            return self.last(self.blocks[0](x))
+
+    model = Twice()
+    model(np.ones((2, 4), np.float32))
+    assert list(winit.keras.plan(model, RULES)) == ["last.kernel", "last.bias"]  # an attribute before a list
     layer = keras.layers.Dense(3)
     layer.build((None, 4))
     assert list(winit.keras.plan(layer, RULES)) == ["kernel", "bias"]
