@@ -1,8 +1,13 @@
 """The engine and instruction set of a whole run; a directory of their own for documents' examples that write files."""
 
+import os
+
 import pytest
 
 import winit
+
+# Keras chooses its backend when it is first imported, and by default one that is not installed.
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 # It stands for an extension that was not built: collecting its doctests would import it where that one is.
 collect_ignore = ["src/winit/stream.py"]

@@ -8,7 +8,7 @@ Every peer of a group is a row, those that beat winit too; a group or library th
 import json
 import sys
 
-LIBRARIES = {"numpy", "scipy", "torch", "jax", "mkl_random", "transformers", "winit-1-thread"}
+LIBRARIES = {"numpy", "scipy", "torch", "jax", "keras", "mkl_random", "transformers", "winit-1-thread"}
 
 
 def seconds_of(entry):

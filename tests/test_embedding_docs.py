@@ -4,6 +4,7 @@ A page marks its blocks by a comment in the line above. What stands below `<!-- 
 `run` and `commands` are given to bash where those files are; `prints` is what the last of them must have printed.
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -40,6 +41,9 @@ EXEMPT = {
     ): "is src/winit/stream.pxd itself, which tests/test_embedding_native.py compiles",
 }
 
+# Packages that a page's programs need besides those of every test, and that pip install '.[test]' brings.
+NEEDS = {"jax-init": ["jax", "flax"], "jax-sharded": ["jax", "flax", "orbax", "safetensors"]}
+
 
 def name_of(page):
     return page.relative_to(ROOT).as_posix()
@@ -62,6 +66,9 @@ def test_programs_of_the_page(page, tmp_path):
     needs_compiler = page.stem == "embedding"
     if needs_compiler and shutil.which("cc") is None:
         pytest.skip("no C compiler (cc)")
+    missing = [package for package in NEEDS.get(page.stem, ()) if importlib.util.find_spec(package) is None]
+    if missing:
+        pytest.skip(f"without {', '.join(missing)}")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     printed, runs = None, 0
     for marker, _, text in blocks(page):

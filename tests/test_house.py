@@ -1,6 +1,7 @@
 """The house itself: rooms and arrows, names, namespaces, and what type checkers see."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import shutil
@@ -20,6 +21,12 @@ PACKAGE = Path(winit.__file__).parent
 LAZY = ("activations", "checkpoint", "jit", "methods", "net2net", "presets", "recipes", "stream")
 PUBLIC = ("winit", *(f"winit.{name}" for name in LAZY if name != "stream"))
 PUBLIC += ("winit.presets.jax", "winit.presets.keras", "winit.presets.torch", "winit.schemes", "winit.bit_generator")
+GUESTS = [name for name in ("torch", "jax", "keras") if importlib.util.find_spec(name) is not None]
+WITH_GUESTS = (
+    *PUBLIC,
+    *(f"winit.{name}" for name in GUESTS),
+    *(("winit.jax.initializers",) if "jax" in GUESTS else ()),
+)
 
 
 # ---- rooms and arrows
@@ -57,7 +64,7 @@ def namespace(module):
 # ---- namespaces
 
 
-@pytest.mark.parametrize("module", PUBLIC)
+@pytest.mark.parametrize("module", WITH_GUESTS)
 def test_dir_is_what_is_promised(module):
     loaded = importlib.import_module(module)
     extra = recipes.names() if module == "winit.recipes" else []

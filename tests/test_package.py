@@ -24,7 +24,7 @@ def test_import_brings_no_framework_and_starts_no_thread():
     code = """
 import sys, threading, winit
 winit.engines()
-guests = {"torch", "jax", "numba", "scipy", "ml_dtypes", "matplotlib", "safetensors", "transformers"}
+guests = {"torch", "jax", "flax", "keras", "numba", "scipy", "ml_dtypes", "matplotlib", "safetensors", "transformers"}
 print(sorted(guests & set(sys.modules)), threading.active_count())
 """
     assert python(code) == "[] 1"

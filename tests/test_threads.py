@@ -405,7 +405,7 @@ before = sys._is_gil_enabled()
 import importlib, pkgutil, winit
 for module in pkgutil.walk_packages(winit.__path__, "winit."):
     numba = module.name == "winit.jit" or module.name.startswith("winit._kernels.numba_")
-    if not numba and module.name not in ("winit.__main__", "winit.torch", "winit.jax"):
+    if not numba and module.name not in ("winit.__main__", "winit.torch", "winit.jax", "winit.keras"):
         importlib.import_module(module.name)
 import winit._kernels.dense, winit._kernels.sample
 print(before, sys._is_gil_enabled())
