@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import winit
 from winit.activations import Activation
-from winit.lab import Network, Table, mean_field, signal, symmetry
+from winit.lab import SGD, Adam, Network, Table, accuracy, mean_field, signal, symmetry, train
 from winit.lab.network import cross_entropy, mean_squared_error
 
 # ---- networks
@@ -322,3 +322,96 @@ def test_tables_convert():
         Table({"a": [1], "b": []})
     with pytest.raises(IndexError):
         table[2]
+
+
+# ---- training
+
+
+def spirals(network, count=300):
+    x = network.draw_input(count)
+    return x, (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_steps_are_those_of_torch(name, dtype):
+    torch = pytest.importorskip("torch")
+    network = Network([5, 7, 3], "tanh", winit.xavier_normal(), output="identity", dtype=dtype, seed=4)
+    kind = torch.float32 if dtype == "float32" else torch.float64
+    weights = [torch.tensor(w, dtype=kind, requires_grad=True) for w in network.weights]
+    biases = [torch.tensor(b, dtype=kind, requires_grad=True) for b in network.biases]
+    groups = [{"params": weights, "weight_decay": 0.01}, {"params": biases}]
+    ours, theirs = {
+        "sgd": (SGD(0.3, l2=0.01), lambda: torch.optim.SGD(groups, lr=0.3)),
+        "momentum": (SGD(0.1, 0.9, 0.01), lambda: torch.optim.SGD(groups, lr=0.1, momentum=0.9)),
+        "adam": (Adam(0.05, l2=0.01), lambda: torch.optim.Adam(groups, lr=0.05)),
+    }[name]
+    optimiser = theirs()
+    x, labels = network.draw_input(40), np.arange(40) % 3
+    for _ in range(12):
+        trace = network.forward(x)
+        loss, grad = cross_entropy(trace.outputs[-1], labels)
+        ours.step(network, network.backward(trace, grad))
+        h = torch.tanh(torch.tensor(x) @ weights[0].T + biases[0]) @ weights[1].T + biases[1]
+        expected = torch.nn.functional.cross_entropy(h, torch.tensor(labels))
+        optimiser.zero_grad()
+        expected.backward()
+        optimiser.step()
+        assert loss == pytest.approx(expected.item(), rel=2e-5 if dtype == "float32" else 1e-12)
+    for own, other in zip([*network.weights, *network.biases], [*weights, *biases], strict=True):
+        # Adam divides by roots of small squares, which magnifies float32's roundings.
+        np.testing.assert_allclose(own, other.detach(), rtol=0, atol=2e-4 if dtype == "float32" else 1e-12)
+
+
+def test_training_learns_and_repeats():
+    def run(threads=None, **more):
+        network = Network([2, 16, 2], "tanh", winit.xavier_normal(), output="identity", seed=0, threads=threads)
+        curve = train(network, *spirals(network), SGD(0.5, momentum=0.9), steps=200, **more)
+        return curve.losses, accuracy(network, *spirals(network))
+
+    losses, right = run()
+    assert losses[-1] < 0.2 and right > 0.9
+    assert run(threads=1) == run(threads=2) == (losses, right)
+    assert run(dropout=0.3)[0] != losses and run(dropout=0.3)[1] > 0.7
+    squared, _ = run(loss="squared_error")
+    assert squared[-1] < squared[0] / 3
+
+
+def test_each_epoch_takes_every_sample_once():
+    from winit.lab.training import _picked
+
+    network = Network([2, 2], "tanh", winit.ones())
+    for epoch in range(3):
+        picked = np.concatenate([_picked(network, 40, 8, 5 * epoch + i) for i in range(5)])
+        assert sorted(picked) == list(range(40))
+    assert not np.array_equal(_picked(network, 40, 40, 0), _picked(network, 40, 40, 1))
+
+
+def test_divergence_is_said():
+    network = Network([2, 16, 16, 2], "relu", winit.normal(std=3.0), output="identity")
+    curve = train(network, *spirals(network), SGD(1e6), steps=200)
+    assert curve.diverged and not math.isfinite(curve.losses[-1]) and len(curve.losses) < 200
+    assert math.isnan(accuracy(network, *spirals(network)))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"labels": [0, 2]}, ValueError, r"labels must be in \[0, 2\)"),
+        ({"optimiser": 0.1}, TypeError, "optimiser must be SGD, Adam or another with a step, not 0.1"),
+        ({"steps": -1}, ValueError, "steps must not be negative"),
+        ({"batch": 0}, ValueError, "batch must be at least 1"),
+        ({"loss": "hinge"}, ValueError, "loss must be"),
+        ({"dropout": 1.0}, ValueError, r"dropout must be in \[0, 1\), not 1.0"),
+        ({"network": "n"}, TypeError, "network must be a winit.lab.Network"),
+    ],
+)
+def test_wrong_training(change, error, words):
+    given = {"network": Network([3, 2], "tanh", winit.ones()), "x": np.ones((2, 3)), "labels": [0, 1]}
+    with pytest.raises(error, match=words):
+        train(**{**given, "optimiser": SGD(0.1), "steps": 1, **change})
+    for wrong in ({"learning_rate": 0}, {"learning_rate": 0.1, "momentum": 1}, {"learning_rate": 0.1, "l2": -1}):
+        with pytest.raises(
+            ValueError, match="learning_rate must be positive|momentum must be in|l2 must not be negative"
+        ):
+            SGD(**wrong)

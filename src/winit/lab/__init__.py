@@ -3,9 +3,10 @@
 from winit.lab.network import Network
 from winit.lab.propagation import signal
 from winit.lab.tables import Table
+from winit.lab.training import SGD, Adam, Curve, accuracy, train
 from winit.lab.units import symmetry
 
-__all__ = ["Network", "Table", "signal", "symmetry"]
+__all__ = ["SGD", "Adam", "Curve", "Network", "Table", "accuracy", "signal", "symmetry", "train"]
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,247 @@
+"""Steps of training a network: SGD with momentum, Adam, L2, dropout; every number the same on every run and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from winit._core.checks import check_integer, check_number, check_one_of, shown
+from winit._core.drawing import draw
+from winit._dense.virtual import Virtual
+from winit.lab.network import Gradients, Network, check_learning_rate, cross_entropy, mean_squared_error
+from winit.lab.units import check_labels
+from winit.schemes.plain import uniform
+
+__all__ = ["SGD", "Adam", "Curve", "Optimiser", "accuracy", "train"]
+
+
+class Optimiser(Protocol):
+    """Changes weights and biases by their gradients, in place."""
+
+    def step(self, network: Network, gradients: Gradients) -> None:
+        """Take one step."""
+        ...
+
+
+def _pairs(network: Network, gradients: Gradients) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+    """Each weight and bias with its gradient, and whether it is a weight."""
+    pairs = []
+    for weight, own in zip(network.weights, gradients.weights, strict=True):
+        assert not isinstance(weight, Virtual)
+        pairs.append((weight, own, True))
+    return [*pairs, *((bias, own, False) for bias, own in zip(network.biases, gradients.biases, strict=True))]
+
+
+class SGD:
+    """Gradient descent with momentum and L2: v = momentum v + g + l2 w, w = w - learning_rate v.
+
+    Parameters
+    ----------
+    learning_rate : float > 0. momentum : float in [0, 1). l2 : float >= 0, of weights and not of biases.
+
+    Source: Polyak 1964; torch.optim.SGD.
+
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0, l2: float = 0.0) -> None:
+        self.learning_rate = check_learning_rate(learning_rate)
+        self.momentum = _share(momentum, "momentum")
+        self.l2 = _not_negative(l2, "l2")
+        self._velocity: list[np.ndarray] = []
+
+    def step(self, network: Network, gradients: Gradients) -> None:
+        """Take one step."""
+        pairs = _pairs(network, gradients)
+        if not self._velocity:
+            self._velocity = [np.zeros_like(parameter) for parameter, _, _ in pairs]
+        for velocity, (parameter, gradient, decays) in zip(self._velocity, pairs, strict=True):
+            kind = parameter.dtype.type
+            velocity *= kind(self.momentum)
+            velocity += gradient
+            if decays and self.l2:
+                velocity += kind(self.l2) * parameter
+            parameter -= kind(self.learning_rate) * velocity
+
+
+class Adam:
+    """Adam: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, w = w - learning_rate m' / (sqrt(v') + eps).
+
+    m' = m / (1 - b1^t) and v' = v / (1 - b2^t) make up for the zeros that both began with.
+
+    Parameters
+    ----------
+    learning_rate : float > 0. betas : two floats in [0, 1). eps : float > 0. l2 : float >= 0, added to the gradients of
+    weights.
+
+    Source: Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1; torch.optim.Adam.
+
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        l2: float = 0.0,
+    ) -> None:
+        self.learning_rate = check_learning_rate(learning_rate)
+        self.betas = _share(betas[0], "betas[0]"), _share(betas[1], "betas[1]")
+        self.eps, self.l2 = check_number(eps, "eps"), _not_negative(l2, "l2")
+        self._moments: list[tuple[np.ndarray, np.ndarray]] = []
+        self._powers = [1.0, 1.0]
+
+    def step(self, network: Network, gradients: Gradients) -> None:
+        """Take one step."""
+        pairs = _pairs(network, gradients)
+        if not self._moments:
+            self._moments = [(np.zeros(p.shape), np.zeros(p.shape)) for p, _, _ in pairs]
+        # Powers by products: the pow of a libm may differ in the last bit from another's.
+        self._powers = [power * beta for power, beta in zip(self._powers, self.betas, strict=True)]
+        first, second = self.betas
+        for (m, v), (parameter, gradient, decays) in zip(self._moments, pairs, strict=True):
+            g = gradient.astype(np.float64)
+            if decays and self.l2:
+                g = g + self.l2 * parameter
+            m *= first
+            m += (1 - first) * g
+            v *= second
+            v += (1 - second) * (g * g)
+            update = (m / (1 - self._powers[0])) / (np.sqrt(v / (1 - self._powers[1])) + self.eps)
+            parameter -= (self.learning_rate * update).astype(parameter.dtype)
+
+
+class Curve(NamedTuple):
+    """What training shows.
+
+    losses : of each step's batch. diverged : whether it stopped at a loss that is not finite.
+    """
+
+    losses: list[float]
+    diverged: bool
+
+
+def train(
+    network: Network,
+    x: Any,
+    labels: Any,
+    optimiser: Optimiser,
+    *,
+    steps: int,
+    batch: int = 64,
+    loss: str = "cross_entropy",
+    dropout: float = 0.0,
+) -> Curve:
+    """Train a network in place, on batches that are drawn from its own stream.
+
+    Parameters
+    ----------
+    network : Network with stored weights; its last activation is "identity" for cross-entropy.
+    x : (samples, widths[0]), finite. labels : (samples,), ints in [0, widths[-1]).
+    optimiser : SGD or Adam, or another with step(network, gradients).
+    steps : int >= 0. batch : int, samples a step, at most all; each epoch takes them in an order of its own.
+    loss : "cross_entropy" or "squared_error", to 1 at the label and 0 elsewhere.
+    dropout : float in [0, 1). Share of the units of hidden layers that a step leaves out; the others are scaled up.
+
+    Returns
+    -------
+    Curve. A loss that is not finite ends training.
+
+    Raises
+    ------
+    TypeError, ValueError : what is not as above; a virtual network.
+
+    >>> import numpy as np, winit
+    >>> from winit.lab import Network, SGD, train
+    >>> network = Network([2, 8, 2], "tanh", winit.xavier_normal(), output="identity", seed=0)
+    >>> x = network.draw_input(200)
+    >>> curve = train(network, x, (x[:, 0] * x[:, 1] > 0).astype(int), SGD(0.5, momentum=0.9), steps=300)
+    >>> curve.losses[-1] < 0.2 < curve.losses[0]
+    True
+
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
+    if network.virtual:
+        raise ValueError("network must have stored weights: those of a virtual one cannot change")
+    x = network.check_input(x)
+    chosen = check_labels(labels, len(x), network.widths[-1])
+    steps, batch = check_integer(steps, "steps", 0), min(check_integer(batch, "batch"), len(x))
+    check_one_of(loss, ("cross_entropy", "squared_error"), "loss")
+    share = _share(dropout, "dropout")
+    if not hasattr(optimiser, "step"):
+        raise TypeError(f"optimiser must be SGD, Adam or another with a step, not {shown(optimiser)}")
+    losses: list[float] = []
+    with np.errstate(all="ignore"):
+        for step in range(steps):
+            picked = _picked(network, len(x), batch, step)
+            masks = _masks(network, len(picked), share, step)
+            trace = network.forward(x[picked], dropout=masks)
+            found, gradient = _loss(trace.outputs[-1], chosen[picked], loss)
+            losses.append(found)
+            if not np.isfinite(found):
+                return Curve(losses, True)
+            optimiser.step(network, network.backward(trace, gradient, dropout=masks))
+    return Curve(losses, False)
+
+
+def accuracy(network: Network, x: Any, labels: Any) -> float:
+    """Return the share of samples whose largest output is at their label; NaN where an output is not finite.
+
+    Parameters
+    ----------
+    x : (samples, widths[0]), finite. labels : (samples,), ints in [0, widths[-1]).
+
+    """
+    x = network.check_input(x)
+    chosen = check_labels(labels, len(x), network.widths[-1])
+    with np.errstate(all="ignore"):
+        outputs = network.forward(x).outputs[-1]
+    if not np.isfinite(outputs).all():  # argmax would call class 0 what is nothing
+        return float("nan")
+    return float((outputs.argmax(axis=1) == chosen).mean())
+
+
+def _loss(y: np.ndarray, labels: np.ndarray, loss: str) -> tuple[float, np.ndarray]:
+    if loss == "cross_entropy":
+        return cross_entropy(y, labels)
+    target = np.zeros(y.shape)
+    target[np.arange(len(y)), labels] = 1
+    return mean_squared_error(y, target)
+
+
+def _picked(network: Network, samples: int, batch: int, step: int) -> np.ndarray:
+    """The samples of one step: each epoch is a permutation, by the order of uniform numbers of the network's stream."""
+    each = max(samples // batch, 1)
+    epoch, place = divmod(step, each)
+    keys = draw(uniform(), samples, seed=network.seed, name=f"epoch {epoch}", dtype="float64")
+    order = np.argsort(keys, kind="stable")
+    return order[place * batch : (place + 1) * batch]
+
+
+def _masks(network: Network, count: int, share: float, step: int) -> Sequence[np.ndarray | None]:
+    """What the outputs of each hidden layer are multiplied with; none of the last."""
+    if share == 0:
+        return ()
+    kept = []
+    for layer, width in enumerate(network.widths[1:-1], 1):
+        numbers = draw(
+            uniform(), (count, width), seed=network.seed, name=f"dropout {layer} {step}", dtype=network.dtype
+        )
+        kept.append(np.where(numbers < share, 0, 1 / (1 - share)).astype(network.dtype))
+    return [*kept, None]
+
+
+def _share(value: Any, what: str) -> float:
+    number = check_number(value, what)
+    if not 0 <= number < 1:
+        raise ValueError(f"{what} must be in [0, 1), not {number}")
+    return number
+
+
+def _not_negative(value: Any, what: str) -> float:
+    number = check_number(value, what)
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, not {number}")
+    return number
