@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import winit
 from winit.activations import Activation
-from winit.lab import SGD, Adam, Network, Table, accuracy, mean_field, signal, symmetry, train
+from winit.lab import SGD, Adam, Network, Table, accuracy, compare, digits, mean_field, signal, symmetry, train
 from winit.lab.network import cross_entropy, mean_squared_error
 
 # ---- networks
@@ -415,3 +415,99 @@ def test_wrong_training(change, error, words):
             ValueError, match="learning_rate must be positive|momentum must be in|l2 must not be negative"
         ):
             SGD(**wrong)
+
+
+# ---- comparisons
+
+
+def little(count=200):
+    x = winit.draw(winit.normal(), (count, 4), seed=0, name="x")
+    labels = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+    return x[: count // 2], labels[: count // 2], x[count // 2 :], labels[count // 2 :]
+
+
+def without_seconds(found):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found.runs]
+
+
+def test_comparisons_are_the_same_on_every_executor():
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    from multiprocessing import get_context
+
+    given = {
+        "schemes": {"he": winit.he_normal(), "small": winit.normal(std=0.01)}, "activations": ["tanh", "relu"],
+        "data": little(), "depth": 3, "width": 16, "seeds": [3, 1], "steps": 40, "batch": 20,
+    }  # fmt: skip
+    alone = compare(**given, threads=1)
+    assert [(row["scheme"], row["activation"], row["seed"]) for row in alone.runs] == [
+        (scheme, f, seed) for scheme in ("he", "small") for f in ("tanh", "relu") for seed in (3, 1)
+    ]
+    assert [row["runs"] for row in alone.summary] == [2] * 4
+    assert {len(losses) for losses in alone.curves["he", "tanh"]} == {40}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes, ThreadPoolExecutor(2) as threads:
+        for executor in (processes, threads):
+            found = compare(**given, executor=executor)
+            assert str(without_seconds(found)) == str(without_seconds(alone)) and found.curves == alone.curves
+
+
+def test_summaries_are_means_over_seeds():
+    found = compare([winit.he_normal()], data=little(), seeds=3, steps=60, target=0.6)
+    (row,) = found.summary
+    assert row["scheme"] == "he_normal()"
+    for name in ("last_loss", "held_accuracy", "steps_to_target"):
+        values = np.array(found.runs.column(name))
+        assert row[name] == pytest.approx(values.mean()) and row[f"{name}_std"] == pytest.approx(values.std())
+    first = found.curves["he_normal()", "relu"][0]
+    means = [np.mean(first[i - 10 : i]) for i in range(10, 61)]
+    assert found.runs[0]["steps_to_target"] == 10 + next(i for i, mean in enumerate(means) if mean <= 0.6)
+    assert found.runs[0]["last_loss"] == pytest.approx(np.mean(first[-6:]))
+    lost = compare([winit.normal(std=9.0)], data=little(), seeds=2, steps=50, learning_rate=1e5)
+    assert lost.summary[0]["diverged"] == 2 and math.isnan(lost.summary[0]["held_accuracy"])
+    assert lost.runs[0]["last_loss"] == math.inf and "diverged" in str(lost) and "<table>" in lost._repr_html_()
+
+
+def test_digits_by_scheme():
+    """Zeros and 0.01 learn nothing in four relu layers; Xavier and He learn the digits: 4 seeds each."""
+    pytest.importorskip("sklearn")
+    schemes = {
+        "zeros": winit.zeros(), "0.01": winit.normal(std=0.01), "xavier": winit.xavier_normal(), "he": winit.he_normal()
+    }  # fmt: skip
+    data = digits()
+    assert data.x.shape == (1347, 64) and data.held_x.shape == (450, 64) and set(data.held_labels) == set(range(10))
+    assert abs(data.x.mean()) < 1e-6
+    found = compare(schemes, data=data, depth=4, seeds=4)
+    right = dict(zip(found.summary.column("scheme"), found.summary.column("held_accuracy"), strict=True))
+    assert right["zeros"] < 0.15 and right["0.01"] < 0.15 and right["xavier"] > 0.95 and right["he"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"schemes": "he_normal"}, TypeError, "schemes must be schemes, or a mapping from names"),
+        ({"schemes": []}, ValueError, "schemes must be at least one"),
+        ({"schemes": {1: winit.zeros()}}, TypeError, "names of schemes must be str, not 1"),
+        ({"schemes": [0.1]}, TypeError, "scheme must be"),
+        ({"activations": "cube"}, ValueError, "activation must be one of"),
+        ({"activations": []}, ValueError, "activations must be one or several"),
+        ({"data": 3}, TypeError, "data must be x, labels, held_x and held_labels"),
+        (
+            {"data": (np.full((4, 2), np.nan), [0, 1, 0, 1], np.ones((1, 2)), [0])},
+            ValueError,
+            "x of data must be finite",
+        ),
+        ({"data": (np.ones((4, 2)), [0, 0, 0, 0], np.ones((1, 2)), [0])}, ValueError, "of one class alone"),
+        ({"data": (np.ones((4, 2)), [0, 1, 0, -1], np.ones((1, 2)), [0])}, ValueError, r"labels must be in \[0"),
+        ({"data": (np.ones((4, 2)), [0, 1, 0, 1], np.ones((1, 2)), [2])}, ValueError, r"labels must be in \[0, 2\)"),
+        ({"data": (np.ones((4, 2)), [0, 1, 0, 1], np.ones((1, 3)), [0])}, ValueError, "held_x must have the 2 columns"),
+        ({"width": 0}, ValueError, "width must be at least 1"),
+        ({"depth": 0}, ValueError, "depth must be at least 1"),
+        ({"seeds": 0}, ValueError, "seeds must be at least 1"),
+        ({"seeds": [-1]}, ValueError, "a seed must not be negative"),
+        ({"steps": 0}, ValueError, "steps must be at least 1"),
+        ({"executor": 3}, TypeError, "executor must have a map"),
+        ({"momentum": 2}, ValueError, "momentum must be in"),
+    ],
+)
+def test_wrong_comparisons(change, error, words):
+    with pytest.raises(error, match=words):
+        compare(**{"schemes": [winit.he_normal()], "data": little(20), "seeds": 1, "steps": 1, **change})

@@ -1,12 +1,27 @@
 """The lab: see what an initialisation does to signals, gradients and symmetry, before a training run is spent on it."""
 
+from winit.lab.comparison import Comparison, Data, compare, digits
 from winit.lab.network import Network
 from winit.lab.propagation import signal
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, Curve, accuracy, train
 from winit.lab.units import symmetry
 
-__all__ = ["SGD", "Adam", "Curve", "Network", "Table", "accuracy", "signal", "symmetry", "train"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Comparison",
+    "Curve",
+    "Data",
+    "Network",
+    "Table",
+    "accuracy",
+    "compare",
+    "digits",
+    "signal",
+    "symmetry",
+    "train",
+]
 
 
 def __dir__() -> list[str]:
