@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 
 import winit
 from winit.activations import Activation
-from winit.lab import SGD, Adam, Network, Table, accuracy, compare, digits, mean_field, signal, symmetry, train
+from winit.lab import (
+    SGD,
+    Adam,
+    Network,
+    Table,
+    accuracy,
+    compare,
+    digits,
+    mean_field,
+    signal,
+    symmetry,
+    torch_signal,
+    train,
+)
 from winit.lab.network import cross_entropy, mean_squared_error
 
 # ---- networks
@@ -511,3 +524,85 @@ def test_digits_by_scheme():
 def test_wrong_comparisons(change, error, words):
     with pytest.raises(error, match=words):
         compare(**{"schemes": [winit.he_normal()], "data": little(20), "seeds": 1, "steps": 1, **change})
+
+
+# ---- torch modules
+
+
+def test_torch_signal_is_signal():
+    """The same network as a torch module: the same numbers, but for float32's rounding in other orders."""
+    torch = pytest.importorskip("torch")
+    network = Network([30, 40, 20], "tanh", winit.he_normal(), bias=winit.normal(std=0.1), seed=2)
+    layers = []
+    for weight, bias in zip(network.weights, network.biases, strict=True):
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        linear.weight.data, linear.bias.data = torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy())
+        layers += [linear, torch.nn.Tanh()]
+    model, x = torch.nn.Sequential(*layers), network.draw_input(64)
+    found, expected = torch_signal(model, torch.from_numpy(x), seed=2), signal(network, batch=64)
+    assert found.column("kind") == ["Linear", "Tanh"] * 2 and found.column("module") == list("0123")
+    for own, row in zip(found[1::2], expected, strict=True):
+        for name in ("mean", "std", "unit_std", "second_moment", "dead", "grad_mean", "grad_std", "correlation"):
+            assert own[name] == pytest.approx(row[name], rel=1e-5, abs=1e-6), name
+        assert own["verdict"] == row["verdict"]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_torch_signal_of_modules_in_place_shared_and_frozen():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True)
+            self.twice, self.frozen = nn.Linear(6, 6), nn.Linear(6, 4)
+            self.norm = nn.BatchNorm1d(4)
+            for parameter in self.conv.parameters():
+                parameter.requires_grad = False
+
+        def forward(self, x):
+            h = self.relu(self.conv(x)).mean((2, 3))
+            return {"tokens": torch.arange(3), "logits": self.norm(self.frozen(self.twice(self.twice(h))))}
+
+    torch.manual_seed(0)
+    model = Model()
+    model.twice.weight.grad = torch.ones(6, 6)
+    x = torch.randn(8, 3, 9, 9)
+    found = torch_signal(model, {"x": x})
+    assert found.column("module") == ["conv", "relu", "twice", "twice", "frozen", "norm"]
+    with torch.no_grad():
+        before = model.conv(x)
+    assert found[0]["mean"] == pytest.approx(before.mean().item(), rel=1e-5)  # of before relu changed it in place
+    units = before.movedim(1, -1).reshape(-1, 6).std(0, correction=0).mean().item()
+    assert found[0]["unit_std"] == pytest.approx(units, rel=1e-5)
+    assert found[1]["mean"] == pytest.approx(before.relu().mean().item(), rel=1e-5)
+    assert math.isnan(found[0]["grad_std"]) and math.isnan(found[1]["grad_std"]) and found[2]["grad_std"] > 0
+    assert torch.equal(model.twice.weight.grad, torch.ones(6, 6))
+    assert not model.norm.running_mean.any() and model.norm.num_batches_tracked == 0
+
+
+def test_torch_signal_of_a_transformer():
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    config = transformers.GPT2Config(vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=2)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    found = torch_signal(model, {"input_ids": torch.arange(12).reshape(2, 6)})
+    assert found.column("module").count("transformer.h.1.mlp.c_proj") == 1
+    assert {row["verdict"] for row in found} <= {"healthy", "vanishing"}
+    assert found.column("module")[-1] == "lm_head" and found[-1]["grad_std"] == pytest.approx(1, rel=0.1)
+
+
+def test_wrong_torch_signal():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="model must be a torch.nn.Module, not 'model'"):
+        torch_signal("model", torch.ones(2, 2))
+
+    class Tokens(torch.nn.Module):
+        def forward(self, x):
+            return x.long()
+
+    with pytest.raises(ValueError, match="model gives no floating-point tensor"):
+        torch_signal(Tokens(), torch.ones(2, 2))

@@ -1,6 +1,7 @@
 """The lab: see what an initialisation does to signals, gradients and symmetry, before a training run is spent on it."""
 
 from winit.lab.comparison import Comparison, Data, compare, digits
+from winit.lab.modules import torch_signal
 from winit.lab.network import Network
 from winit.lab.propagation import signal
 from winit.lab.tables import Table
@@ -20,6 +21,7 @@ __all__ = [
     "digits",
     "signal",
     "symmetry",
+    "torch_signal",
     "train",
 ]
 

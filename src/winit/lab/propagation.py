@@ -11,16 +11,12 @@ from winit._core.checks import check_integer
 from winit._core.drawing import draw
 from winit._kernels.activation_rows import BIT
 from winit.lab.mean_field import LayerTheory, variances, weight_variance
+from winit.lab.measures import Measured, spread, verdict_of
 from winit.lab.network import Network
 from winit.lab.tables import Table
 from winit.schemes.plain import normal
 
-__all__ = ["VERDICTS", "signal"]
-
-VERDICTS = ("healthy", "vanishing", "exploding", "dead", "saturated")
-SMALL, LARGE = 1e-2, 1e2  # of the input's std, or of the gradient's at the output: vanished below, exploded above
-DEAD = 0.9  # share of units: deep relu networks, where all samples become alike, have half of their units at 0 for all
-SATURATED = 0.5  # share of elements
+__all__ = ["signal"]
 
 
 def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
@@ -92,32 +88,29 @@ def _table(
     saturated: list[float],
     gradients: list[np.ndarray],
 ) -> Table:
-    input_moments, top_moments = _moments(x), _moments(top)
-    theory = _expected(network, input_moments[2], top_moments[1])
+    given, sent = Measured.of(x), Measured.of(top)
+    theory = _expected(network, given.second_moment, sent.std)
     rows: dict[str, list[Any]] = {}
-    for layer, (y, grad, expected) in enumerate(zip(outputs, gradients, theory, strict=True), 1):
-        mean, std, second = _moments(y)
-        grad_mean, grad_std, _ = _moments(grad)
-        unit_std = _unit_std(y)
+    for layer, (output, gradient, expected) in enumerate(zip(outputs, gradients, theory, strict=True), 1):
+        y, grad = Measured.of(output), Measured.of(gradient)
+        bends = network.activations[layer - 1].row.kept != BIT
         row: dict[str, Any] = {
             "layer": layer,
-            "mean": mean,
-            "std": std,
-            "unit_std": unit_std,
-            "second_moment": second,
-            "dead": float((y == 0).all(axis=0).mean()),
+            "mean": y.mean,
+            "std": y.std,
+            "unit_std": y.unit_std,
+            "second_moment": y.second_moment,
+            "dead": y.dead,
             "saturated": saturated[layer - 1],
-            "grad_mean": grad_mean,
-            "grad_std": grad_std,
-            "spread": math.nan if layer == network.depth else _spread(grad),
-            "correlation": _correlation(y),
+            "grad_mean": grad.mean,
+            "grad_std": grad.std,
+            "spread": math.nan if layer == network.depth else spread(gradient),
+            "correlation": y.correlation,
             "expected_std": expected.std,
             "expected_second_moment": expected.second_moment,
             "expected_grad_std": expected.grad_std,
+            "verdict": verdict_of(y, grad.std, given, sent.std, saturated[layer - 1] if bends else 0.0),
         }
-        bends = network.activations[layer - 1].row.kept != BIT
-        size = max(input_moments[1], math.sqrt(input_moments[2]))
-        row["verdict"] = _verdict(row, bends, size, _unit_std(x), top_moments[1])
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
     return Table(rows)
@@ -131,63 +124,3 @@ def _expected(network: Network, second_moment: float, grad_std: float) -> list[L
     bias = network.bias.moments((network.widths[1],), "oi")
     biases = [bias.std**2 + bias.mean**2] * network.depth
     return variances(second_moment, network.widths, network.activations, weights, biases, grad_std)
-
-
-def _moments(y: np.ndarray) -> tuple[float, float, float]:
-    """Mean, std and mean square over all elements, in float64; inf where an element is not finite."""
-    if not np.isfinite(y).all():
-        return math.inf, math.inf, math.inf
-    wide = y.astype(np.float64)
-    mean, second = float(wide.mean()), float((wide * wide).mean())
-    return mean, float(np.sqrt(((wide - mean) ** 2).mean())), second
-
-
-def _unit_std(y: np.ndarray) -> float:
-    if not np.isfinite(y).all():
-        return math.inf
-    return float(y.std(axis=0, dtype=np.float64).mean())
-
-
-def _spread(grad: np.ndarray) -> float:
-    """Estimate tr M^2 n / (tr M)^2, M = J J': for normal g, |J' g|^2 has mean tr M and variance 2 tr M^2.
-
-    With the same J for all samples it would be exact but for sampling; where J depends on the sample, its spread from
-    sample to sample is in it too.
-    """
-    norms = np.einsum("ij,ij->i", grad, grad, dtype=np.float64)
-    mean = norms.mean()
-    if len(norms) < 2 or not np.isfinite(norms).all():
-        return math.nan if len(norms) < 2 else math.inf
-    if mean == 0:
-        return math.nan
-    return float(norms.var() / (mean * mean) * grad.shape[1] / 2)
-
-
-def _correlation(y: np.ndarray) -> float:
-    """Mean cosine over pairs of samples: from the length of the sum of unit vectors."""
-    batch = len(y)
-    if batch < 2:
-        return math.nan
-    if not np.isfinite(y).all():
-        return math.inf
-    wide = y.astype(np.float64)
-    largest = np.abs(wide).max(axis=1, keepdims=True)
-    if (largest == 0).any():
-        return math.nan
-    wide /= largest
-    wide /= np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    total = wide.sum(axis=0)
-    return float(((total @ total) - batch) / (batch * (batch - 1)))
-
-
-def _verdict(row: dict[str, Any], bends: bool, std: float, unit_std: float, grad_std: float) -> str:
-    size = math.sqrt(row["second_moment"])
-    if not size <= LARGE * std or not row["grad_std"] <= LARGE * grad_std:
-        return "exploding"
-    if row["dead"] >= DEAD:
-        return "dead"
-    if bends and row["saturated"] >= SATURATED:
-        return "saturated"
-    if row["unit_std"] < SMALL * unit_std or row["grad_std"] < SMALL * grad_std:
-        return "vanishing"
-    return "healthy"
