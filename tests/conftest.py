@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 
 import winit
 
+# Programs that tests start: they set up JAX for processes of their own when they are imported.
+collect_ignore = ["jax_meshes.py", "jax_ranks.py"]
+
 settings.register_profile("winit", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("winit")
 

@@ -300,6 +300,7 @@ def test_laws_are_jaxs(name):
         "normal": jax.nn.initializers.normal(0.2),
         "truncated_normal": jax.nn.initializers.truncated_normal(0.2, lower=-1.0, upper=3.0),
         "variance_scaling": jax.nn.initializers.variance_scaling(2.0, "fan_geo_avg", "normal"),
+        "orthogonal": jax.nn.initializers.orthogonal(2.0),
         "embed": jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0),
     }
     other = theirs.get(name) or getattr(jax.nn.initializers, name)()

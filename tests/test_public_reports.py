@@ -238,7 +238,7 @@ def test_permissions_of_what_is_written(tmp_path):
         command = ["init", str(tmp_path / "plan.toml"), "-o", str(path), "--seed", "0", "--overwrite", "--quiet"]
         assert main(command) == 0
         assert stat.S_IMODE(path.stat().st_mode) == mode
-    link = tmp_path / "link"
+    link = tmp_path / "link.safetensors"
     link.symlink_to(path)
     path.chmod(0o600)
     plan.write(link, seed=0, overwrite=True)
