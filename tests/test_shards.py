@@ -6,6 +6,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -773,3 +774,20 @@ def test_a_folder_stays_the_same_when_the_process_moves(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(PLAN, "d", seed=0, max_shard_size="11kB", progress=lambda done, total: os.chdir(tmp_path / "elsewhere"))
     assert list((tmp_path / "elsewhere").iterdir()) == [] and verify(tmp_path / "d", PLAN, seed=0).ok
+
+
+def test_the_index_appears_when_all_that_it_names_is_there(tmp_path, monkeypatch):
+    """A shard that waits for the disk holds up the index, whichever threads have them."""
+    from winit._files import appearing
+
+    real, named = appearing._name, []
+
+    def slowly(directory, unfinished, target):
+        if target.name.startswith("model-"):
+            time.sleep(0.2)
+        real(directory, unfinished, target)
+        named.append(target.name)
+
+    monkeypatch.setattr(appearing, "_name", slowly)
+    sharded(tmp_path, threads=4)
+    assert len(named) == 7 and set(named[5:]) == {"config.json", INDEX}

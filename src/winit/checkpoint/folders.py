@@ -149,7 +149,9 @@ class LocalFolder:
                 target = replace(destination(self._inner(file.name), file.overwrite), typed=self.path(file.name))
             filed.append(Filed(target, file.head, file.spans, file.nbytes))
         self._check_room(files)
-        store(filed, threads, counter)
+        # An index without tensors waits for all that it names, of which the last may still be on its way to the disk.
+        store([file for file in filed if file.nbytes], threads, counter)
+        store([file for file in filed if not file.nbytes], threads, counter)
 
     def _check_room(self, files: Sequence[FileOut]) -> None:
         """Refuse what the disk has no room for, all files together."""

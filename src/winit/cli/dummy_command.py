@@ -86,9 +86,8 @@ def _check_output(output: str) -> None:
     except ValueError:
         kind = "none"
     if kind != "folder":
-        raise FailureError(
-            f"-o must name a folder, not {output!r}; one with a dot in its name is written with a / at its end"
-        )
+        hint = "; one with a dot in its name is written with a / at its end" if "." in output else ""
+        raise FailureError(f"-o must name a folder, not {output!r}{hint}")
 
 
 def _source(arguments: argparse.Namespace) -> tuple[Plan | str, str | dict[str, Any] | None]:

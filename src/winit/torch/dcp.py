@@ -201,20 +201,12 @@ def _blob(dtype: str, shape: Shape) -> _Blob:
 def _save(tensor: torch.Tensor, file: Any) -> None:
     """Save without checksums, which would be those of elements that are not there yet.
 
-    The option is the process's: of two threads that are here at once one might find it as the other leaves it. Each
-    sets it anew until it has saved with it (a lock would be there for a fork to break).
+    This is torch.save, but for set_crc32_options: that is the whole process's, and other threads save too.
     """
-    checksums = torch.serialization.get_crc32_options()
-    try:
-        while True:
-            torch.serialization.set_crc32_options(False)
-            torch.save(tensor, file)
-            if not torch.serialization.get_crc32_options():
-                return
-            file.seek(0)
-            file.truncate()
-    finally:
-        torch.serialization.set_crc32_options(checksums)
+    serialization: Any = torch.serialization
+    writer = torch._C.PyTorchFileWriter(file, False, serialization._get_storage_alignment())
+    serialization._save(tensor, writer, pickle, serialization.DEFAULT_PROTOCOL, False)
+    writer.write_end_of_file()
 
 
 # ---- what is where
