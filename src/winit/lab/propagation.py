@@ -11,7 +11,7 @@ from winit._core.checks import check_integer
 from winit._core.drawing import draw
 from winit._kernels.activation_rows import BIT
 from winit.lab.mean_field import LayerTheory, variances, weight_variance
-from winit.lab.measures import Measured, spread, verdict_of
+from winit.lab.measures import Measured, verdict_of
 from winit.lab.network import Network
 from winit.lab.tables import Table
 from winit.schemes.plain import normal
@@ -69,30 +69,31 @@ def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
     if not isinstance(network, Network):
         raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
     x = network.draw_input(check_integer(batch, "batch")) if x is None else network.check_input(x)
+    signals: list[Measured] = []
+    gradients: list[Measured] = []
     with np.errstate(all="ignore"):
-        trace = network.forward(x, stats=True)
+        given = Measured.of(x, threads=network.threads)
+        trace = network.forward(
+            x, stats=True, watch=lambda _, y: signals.append(Measured.of(y, threads=network.threads))
+        )
         top = draw(
             normal(), trace.outputs[-1].shape, seed=network.seed, name="output gradient", dtype=network.dtype,
             threads=network.threads,
         )  # fmt: skip
-        # A gradient that meets an infinite signal would be NaN: what the signal did is told by the signal.
-        gradients = network.backward(trace, top, want="outputs").outputs
-        return _table(network, x, top, trace.outputs, [stats.saturated for stats in trace.stats if stats], gradients)
+        network.watch_gradients(
+            trace, top, lambda _, grad: gradients.append(Measured.of(grad, gradient=True, threads=network.threads))
+        )
+        saturated = [stats.saturated for stats in trace.stats if stats]
+        return _table(network, given, signals, saturated, gradients[::-1])
 
 
 def _table(
-    network: Network,
-    x: np.ndarray,
-    top: np.ndarray,
-    outputs: list[np.ndarray],
-    saturated: list[float],
-    gradients: list[np.ndarray],
+    network: Network, given: Measured, signals: list[Measured], saturated: list[float], gradients: list[Measured]
 ) -> Table:
-    given, sent = Measured.of(x), Measured.of(top)
-    theory = _expected(network, given.second_moment, sent.std)
+    sent_std = gradients[-1].std
+    theory = _expected(network, given.second_moment, sent_std)
     rows: dict[str, list[Any]] = {}
-    for layer, (output, gradient, expected) in enumerate(zip(outputs, gradients, theory, strict=True), 1):
-        y, grad = Measured.of(output), Measured.of(gradient)
+    for layer, (y, grad, expected) in enumerate(zip(signals, gradients, theory, strict=True), 1):
         bends = network.activations[layer - 1].row.kept != BIT
         row: dict[str, Any] = {
             "layer": layer,
@@ -104,12 +105,12 @@ def _table(
             "saturated": saturated[layer - 1],
             "grad_mean": grad.mean,
             "grad_std": grad.std,
-            "spread": math.nan if layer == network.depth else spread(gradient),
+            "spread": math.nan if layer == network.depth else grad.spread,
             "correlation": y.correlation,
             "expected_std": expected.std,
             "expected_second_moment": expected.second_moment,
             "expected_grad_std": expected.grad_std,
-            "verdict": verdict_of(y, grad.std, given, sent.std, saturated[layer - 1] if bends else 0.0),
+            "verdict": verdict_of(y, grad.std, given, sent_std, saturated[layer - 1] if bends else 0.0),
         }
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
