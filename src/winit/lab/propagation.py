@@ -16,7 +16,7 @@ from winit.lab.network import Network
 from winit.lab.tables import Table
 from winit.schemes.plain import normal
 
-__all__ = ["signal"]
+__all__ = ["expected", "signal"]
 
 
 def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
@@ -37,8 +37,7 @@ def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
                             the batch; 1 for an isometry. NaN for the last layer, and for a batch of one
     correlation             mean cosine of the outputs of two samples
     expected_std, expected_second_moment, expected_grad_std
-                            of a very wide network (mean_field.variances); NaN for weights whose mean is not 0, and for
-                            networks with residuals or norms
+                            of a very wide network (mean_field.variances); NaN for weights whose mean is not 0
     verdict                 the first that holds: exploding: not finite, or its size or grad_std above 100 times that of
                             the input or of the gradient at the output; dead: nine tenths of the units; saturated: half
                             of the elements, of an activation other than relu and leaky_relu; vanishing: unit_std below
@@ -91,9 +90,9 @@ def _table(
     network: Network, given: Measured, signals: list[Measured], saturated: list[float], gradients: list[Measured]
 ) -> Table:
     sent_std = gradients[-1].std
-    theory = _expected(network, given.second_moment, sent_std)
+    theory = expected(network, given, sent_std)
     rows: dict[str, list[Any]] = {}
-    for layer, (y, grad, expected) in enumerate(zip(signals, gradients, theory, strict=True), 1):
+    for layer, (y, grad, wide) in enumerate(zip(signals, gradients, theory, strict=True), 1):
         bends = network.activations[layer - 1].row.kept != BIT
         row: dict[str, Any] = {
             "layer": layer,
@@ -107,9 +106,9 @@ def _table(
             "grad_std": grad.std,
             "spread": math.nan if layer == network.depth else grad.spread,
             "correlation": y.correlation,
-            "expected_std": expected.std,
-            "expected_second_moment": expected.second_moment,
-            "expected_grad_std": expected.grad_std,
+            "expected_std": wide.std,
+            "expected_second_moment": wide.second_moment,
+            "expected_grad_std": wide.grad_std,
             "verdict": verdict_of(y, grad.std, given, sent_std, saturated[layer - 1] if bends else 0.0),
         }
         for name, value in row.items():
@@ -117,11 +116,25 @@ def _table(
     return Table(rows)
 
 
-def _expected(network: Network, second_moment: float, grad_std: float) -> list[LayerTheory]:
+def expected(network: Network, given: Measured, grad_std: float) -> list[LayerTheory]:
+    """What mean-field theory expects of a network's layers; NaN where its weights are no draws of mean 0.
+
+    Parameters
+    ----------
+    given : of the input. grad_std : of the gradient at the output.
+
+    """
     shapes = list(zip(network.widths[1:], network.widths, strict=False))
-    if network.residual or network.norm:
-        return [LayerTheory(*(math.nan,) * 5)] * network.depth
-    weights = [weight_variance(scheme, shape) for scheme, shape in zip(network.schemes, shapes, strict=True)]
-    bias = network.bias.moments((network.widths[1],), "oi")
-    biases = [bias.std**2 + bias.mean**2] * network.depth
-    return variances(second_moment, network.widths, network.activations, weights, biases, grad_std)
+    biases = [network.bias.moments((units,), "oi") for units, _ in shapes]
+    return variances(
+        given.second_moment,
+        network.widths,
+        network.activations,
+        [weight_variance(scheme, shape) for scheme, shape in zip(network.schemes, shapes, strict=True)],
+        [bias.std**2 for bias in biases],
+        grad_std,
+        mean=given.mean,
+        bias_means=[bias.mean for bias in biases],
+        residual=network.residual,
+        norm=network.norm,
+    )
