@@ -63,5 +63,5 @@ def batch_statistics(y: np.ndarray, *, directions: bool = True, threads: int | N
             total += piece
         apart = total[0] / samples
         variance = np.maximum(total[1] / samples - apart * apart, 0.0)
-        rest = (total[2], total[3]) if directions else (None, None)
-        return BatchStatistics(lengths, y[0] + apart, variance, *rest, sum(blanks))
+        nonzeros, direction = (total[2], total[3]) if directions else (None, None)
+        return BatchStatistics(lengths, y[0] + apart, variance, nonzeros, direction, sum(blanks))

@@ -47,10 +47,15 @@ class LayerTheory(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """A layer's output: mean and mean square over its units."""
+    """A layer's output: mean and variance over its units."""
 
     mean: float
-    second: float
+    variance: float
+
+    @property
+    def second(self) -> float:
+        """Mean square."""
+        return math.inf if self.variance == math.inf else self.variance + self.mean * self.mean
 
 
 def weight_variance(scheme: Scheme, shape: tuple[int, int]) -> float:
@@ -95,7 +100,7 @@ def variances(
     """
     depth = len(weights)
     shifts = [0.0] * depth if bias_means is None else list(bias_means)
-    held, strayed = _Held(mean, second_moment), 0.0
+    held, strayed = _Held(mean, max(second_moment - mean * mean, 0.0)), 0.0
     found: list[tuple[float, _Held, float, float]] = []
     ratios: list[tuple[float, float]] = []  # of mean squares of gradients, backwards through a layer; and kappa
     for layer in range(depth):
@@ -114,13 +119,13 @@ def variances(
         square = _power(f.value, 2, m, q, root)
         own = _power(f.value, 4, m, q, root) - square * square
         own += 4 * held.second / after.second * square if adds else 0.0
-        std = math.sqrt(max(after.second - after.mean * after.mean, 0.0))
+        std = math.sqrt(after.variance)
         apart = math.nan
         if std > 0:
             centre = after.mean - held.mean if adds else after.mean
             square = _power(f.value, 2, m, q, std, centre)
             apart = _power(f.value, 4, m, q, std, centre) - square * square
-            apart += 4 * (held.second - held.mean * held.mean) / (std * std) * square if adds else 0.0
+            apart += 4 * held.variance / after.variance * square if adds else 0.0
         total = slopes[0] ** 2 * strayed + own / n
         of_std = slopes[1] ** 2 * strayed + apart / n
         found.append((q, after, math.sqrt(max(total, 0.0)), math.sqrt(max(of_std, 0.0)) / 2))
@@ -138,8 +143,7 @@ def variances(
         LayerTheory(
             q,
             own_held.mean,
-            math.sqrt(max(own_held.second - own_held.mean * own_held.mean, 0.0)) if math.isfinite(own_held.second)
-            else own_held.second,
+            math.sqrt(own_held.variance),
             own_held.second,
             size,
             log_spread,
@@ -156,12 +160,12 @@ def _divisor(held: _Held, norm: str | None) -> float:
         return 1.0
     from winit.lab.network import EPSILON
 
-    return held.second - (held.mean * held.mean if norm == "layer" else 0.0) + EPSILON
+    return (held.variance if norm == "layer" else held.second) + EPSILON
 
 
 def _read(held: _Held, norm: str | None) -> float:
     """Mean square of what a layer reads."""
-    return (held.second - (held.mean * held.mean if norm == "layer" else 0.0)) / _divisor(held, norm)
+    return (held.variance if norm == "layer" else held.second) / _divisor(held, norm)
 
 
 def _step(held: _Held, *, f: Activation, s: float, b: float, m: float, adds: bool, norm: str | None) -> _Held:
@@ -169,19 +173,17 @@ def _step(held: _Held, *, f: Activation, s: float, b: float, m: float, adds: boo
     q = s * _read(held, norm) + b
     if not math.isfinite(q):
         return _Held(math.nan, q)
-    mean, square = _power(f.value, 1, m, q), _power(f.value, 2, m, q)
-    if not adds:
-        return _Held(mean, square)
-    return _Held(held.mean + mean, held.second + square + 2 * held.mean * mean)
+    mean = _power(f.value, 1, m, q)
+    variance = _power(f.value, 2, m, q, 1.0, mean)
+    return _Held(held.mean + mean, held.variance + variance) if adds else _Held(mean, variance)
 
 
 def _slopes(held: _Held, step: Callable[[_Held], _Held]) -> tuple[float, float]:
     """D log second moment and d log variance of the output by d log of the input's mean square."""
     logs = []
     for factor in (1 + SLIGHT, 1 - SLIGHT):
-        after = step(_Held(held.mean * math.sqrt(factor), held.second * factor))
-        variance = after.second - after.mean * after.mean
-        logs.append((math.log(after.second), math.log(variance) if variance > 0 else math.nan))
+        after = step(_Held(held.mean * math.sqrt(factor), held.variance * factor))
+        logs.append((math.log(after.second), math.log(after.variance) if after.variance > 0 else math.nan))
     (up, wide), (down, narrow) = logs
     return (up - down) / (2 * SLIGHT), (wide - narrow) / (2 * SLIGHT)
 
@@ -279,8 +281,10 @@ def _power(
     """E ((g(z) - centre) / scale)^power, z ~ N(mean, variance), on both sides of the kink that g may have at 0."""
     if not (math.isfinite(mean) and 0 <= variance < math.inf):
         return math.nan
+    if variance == 0:
+        return float(((function(np.array([mean])) - centre) / scale)[0] ** power)
     std = math.sqrt(variance)
-    kink = min(max(-mean / std, -REACH), REACH) if std else 0.0
+    kink = min(max(-mean / std, -REACH), REACH)
     nodes, masses = _nodes()
     total = 0.0
     with np.errstate(all="ignore"):
