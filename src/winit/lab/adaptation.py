@@ -65,9 +65,10 @@ def adapt(
                   L(w - learning_rate A(g)), with A(g) = g for "sgd" and sign(g) for "adam", while |g| (2-norm, or
                   1-norm for adam) is at most gamma. Options: optimiser="sgd", learning_rate=0.1, gamma=1.0,
                   steps=200, rate=0.02 (of the factors, by Adam), least=0.01 (factor). Needs labels.
-    metainit      Learn a factor for each weight: least gradient quotient, mean |(H g) / (g + e)|, e = 1e-5 with g's
-                  sign: how much the gradient changes along itself. Options: steps=50, rate=0.1 (of the factors'
-                  logarithms, by the sign of the gradient with momentum), momentum=0.5. Draws labels where none come.
+    metainit      Learn a factor for each weight: least gradient quotient, mean |(g - H g) / (g + e) - 1|, e = 1e-5
+                  with g's sign: how much the gradient changes along itself, and 1 where there is none. Options: steps=50,
+                  rate=0.1 (of the factors' logarithms, by the sign of the gradient with momentum), momentum=0.5. Draws
+                  labels where none come.
     ============  ============================================================================================
 
     Parameters
@@ -368,14 +369,15 @@ def _metainit(
 
 
 def _quotient(model: _Model, factors: np.ndarray) -> float:
-    """Mean of |H g / (g + e)| over all weights."""
+    """Mean of |(g - H g) / (g + e) - 1| over all weights; e keeps gradients of 0 from being the best there are."""
     tensors = model.scaled(factors)
     _, g = model.at(tensors)
     depth = model.network.depth
     bent = model.along(tensors, g)
     total = count = 0.0
     for slope, change in zip(g[:depth], bent[:depth], strict=True):
-        total += float(np.abs(change / (slope + np.where(slope >= 0, 1e-5, -1e-5))).ravel().sum())
+        small = np.where(slope >= 0, 1e-5, -1e-5)
+        total += float(np.abs((slope - change) / (slope + small) - 1).ravel().sum())
         count += slope.size
     return total / count
 
