@@ -328,6 +328,44 @@ def draws(mesh):
                 check(made.sharding.is_equivalent_to(where, 2), mesh.shape, spec, made.sharding)
 
 
+def keys_on_devices():
+    """Draws inside XLA from keys that lie on a mesh: under vmap, and in shard_map, which looks at what varies."""
+    keys, shape = jax.random.split(jax.random.key(3), 8), (8, 4)
+    for init in (initializers.he_normal(), initializers.he_uniform(), initializers.truncated_normal()):
+        inside = winit.jax.in_xla(init)
+        whole = np.stack([init(key, shape) for key in keys])
+        for mesh in meshes("Auto", "Explicit"):
+            axis = mesh.axis_names[0]
+            with jax.set_mesh(mesh):
+                spread = jax.device_put(keys, NamedSharding(mesh, P(axis)))
+                made = jax.jit(jax.vmap(lambda key, inside=inside: inside(key, shape)))(spread)
+                check(np.array_equal(made, whole), mesh.shape, init, "vmap over sharded keys")
+
+                def each(keys, inside=inside):
+                    return jax.vmap(lambda one: inside(one, shape))(keys)
+
+                made = jax.jit(jax.shard_map(each, in_specs=P(axis), out_specs=P(axis)))(spread)
+                check(np.array_equal(made, whole), mesh.shape, init, "shard_map")
+
+
+def within_a_mesh():
+    """Under jax.set_mesh an eager draw lies where JAX's own would, so that flax can cut it afterwards."""
+    key, shape = jax.random.key(3), (16, 24)
+    for mesh in meshes("Auto", "Explicit"):
+        alone = initializers.he_normal()(key, shape)
+        with jax.set_mesh(mesh):
+            mine, theirs = (each.he_normal()(key, shape) for each in (initializers, jax.nn.initializers))
+            check(mine.sharding.is_equivalent_to(theirs.sharding, 2), mesh.shape, mine.sharding, "in a mesh")
+            check(mine.committed == theirs.committed, mesh.shape, "committed in a mesh")
+            check(same(mine, np.asarray(alone)), mesh.shape, "bits in a mesh")
+            explicit = mesh.axis_types[0] == AxisType.Explicit
+            cutting = jax.sharding.reshard if explicit else jax.lax.with_sharding_constraint
+            cut = cutting(mine, P(mesh.axis_names[0]))
+            check(same(cut, np.asarray(alone)), mesh.shape, "cut afterwards")
+            scaled = jax.vmap(lambda x: x * initializers.he_normal()(key, shape))(jnp.ones(2))
+            check(np.array_equal(scaled[1], alone), mesh.shape, "within vmap")
+
+
 def mixed():
     """What has no sharding is not bound to a device, and meets arrays of a mesh."""
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
@@ -353,6 +391,8 @@ def main():
     transformer()
     refusals()
     own_shardings()
+    keys_on_devices()
+    within_a_mesh()
     mixed()
     memory()
     donation()

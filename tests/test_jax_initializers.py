@@ -209,12 +209,80 @@ def test_shapes_and_dtypes():
             init(key, SHAPE, wrong)
     with pytest.raises(ValueError, match="needs a shape of at least two axes"):
         init(key, (8,))
-    for one in (initializers.zeros, initializers.ones, initializers.constant(0.5), initializers.constant(3, "int8")):
+    for one in (initializers.zeros, initializers.ones, initializers.constant(5.0), initializers.constant(3, "int8")):
         assert one(key, SHAPE, "int32").dtype == "int32" and one(None, (2, 3)).shape == (2, 3)
     assert initializers.constant(np.arange(3.0))(key, (2, 3)).tolist() == [[0, 1, 2]] * 2
     assert initializers.constant(0.1)(key, (1,), "bfloat16")[0] == winit.draw(winit.constant(0.1), 1, seed=0)[0].astype(
         "bfloat16"
     )
+
+
+def test_pythons_own_types_are_jaxs_default_dtypes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert initializers.normal()(jax.random.key(0), (3,), float).dtype == "float32"
+        assert initializers.zeros(None, (3,), int).dtype == "int32"
+        with jax.enable_x64(True):
+            assert initializers.normal()(jax.random.key(0), (3,), float).dtype == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint4", "float8_e4m3b11fnuz", "float8_e4m3fn", "complex64", "bool"])
+def test_fixed_values_in_every_dtype_of_jax(dtype):
+    for name in ("zeros", "ones"):
+        mine, theirs = (getattr(each, name)(None, (2, 3), dtype) for each in (initializers, jax.nn.initializers))
+        assert mine.dtype == theirs.dtype and bits(mine) == bits(theirs)
+    assert bits(initializers.constant(1)(None, (2,), dtype)) == bits(jax.nn.initializers.constant(1)(None, (2,), dtype))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "error", "words"),
+    [
+        (1.5, "int32", ValueError, "int32 does not have"),
+        (2**40, "int32", ValueError, "int32 does not have"),
+        (9, "int4", ValueError, "value must be one that int4 has, not 9"),
+        (2**40, "float8_e4m3b11fnuz", ValueError, "value must be one that float8_e4m3b11fnuz has"),
+        (np.array([1, 2.5]), "int32", ValueError, "value must be one that int32 has, not 2.5"),
+        (np.array(1j), "float32", ValueError, "value must be one that float32 has, not 1j"),
+        (np.array([1e300]), "float32", ValueError, "value must be one that float32 has"),
+        (np.ones(3), "float32", ValueError, r"value must broadcast to the shape \(2, 2\), and is of shape \(3,\)"),
+        ([1, 2], "float32", TypeError, "value must be a number or an array of numbers"),
+        (np.array("x"), "float32", TypeError, "value must be a number or an array of numbers"),
+    ],
+)
+def test_constants_that_no_dtype_holds(value, dtype, error, words):
+    with pytest.raises(error, match=words):
+        initializers.constant(value)(None, (2, 2), dtype)
+
+
+def test_shapes_and_shardings_are_checked_alike():
+    key = jax.random.key(0)
+    ones = initializers.normal(), winit.jax.in_xla(initializers.normal()), initializers.zeros, initializers.ones
+    for one in (*ones, initializers.constant(2)):
+        with pytest.raises(ValueError, match="shape must not hold negative sizes"):
+            one(key, (3, -1))
+        with pytest.raises(TypeError, match="shape must hold integers"):
+            one(key, (2.5, 3))
+        with pytest.raises(TypeError, match="out_sharding must be a NamedSharding, a PartitionSpec or None, not 3"):
+            one(key, (3, 4), out_sharding=3)
+        with pytest.raises(ValueError, match="out_sharding .* must have at most as many axes as the shape"):
+            one(key, (3, 4), out_sharding=jax.P(None, None, "x"))
+        with pytest.raises(ValueError, match="out_sharding .* needs a mesh"):
+            one(key, (3, 4), out_sharding=jax.P("x"))
+
+
+def test_several_processes_trace_and_do_not_compile(monkeypatch):
+    """eval_shape and flax's apply trace every initializer, on several processes too; only a program is refused."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    init, key = initializers.orthogonal(), jax.random.key(0)
+    assert jax.eval_shape(lambda key: init(key, (4, 3), "bfloat16"), key).shape == (4, 3)
+    keys = jax.random.split(key, 5)
+    assert jax.eval_shape(jax.vmap(lambda key: init(key, (4, 3))), keys).shape == (5, 4, 3)
+    with pytest.raises(ValueError, match="on several processes gives all of them the first one's values"):
+        jax.jit(lambda key: init(key, (4, 3)))(key)
+    nn = pytest.importorskip("flax.linen")
+    dense, x = nn.Dense(3, kernel_init=init), jnp.ones((1, 4))
+    params = dense.init(key, x)
+    assert jax.jit(dense.apply)(params, x).shape == (1, 3)
 
 
 # ---- inside XLA

@@ -303,6 +303,45 @@ def test_add_and_materialize_work_on_the_host():
         winit.jax.add({"w": jnp.ones(3)}, winit.normal(), seed=0, name="n", scale=1e39)
 
 
+def test_nones_of_a_tree_and_of_its_shardings():
+    where = jax.NamedSharding(jax.make_mesh((1,), ("x",)), jax.P("x"))
+    tree = {"a": None, "b": LEAF, "c": LEAF}
+    for shardings in ({"a": None, "b": where, "c": None}, {"a": where, "b": where, "c": None}):
+        made = winit.jax.materialize(tree, RULES, seed=0, shardings=shardings)
+        assert made["a"] is None and made["b"].sharding == where and made["c"].sharding != where
+
+
+def test_what_is_refused_before_anything_is_drawn():
+    partial = jax.NamedSharding(jax.make_mesh((1,), ("x",)), jax.P(None, unreduced={"x"}))
+    with pytest.raises(ValueError, match="w: its sharding is unreduced over x"):
+        winit.jax.materialize({"w": LEAF}, RULES, seed=0, shardings=partial)
+    with pytest.raises(ValueError, match=r"w: is of dtype float32 in the tree, and the rule '\*' says bfloat16"):
+        winit.jax.materialize({"w": LEAF}, [winit.Rule("*", winit.normal(), dtype="bfloat16")], seed=0)
+    gone = jnp.ones((2, 2))
+    gone.delete()
+    with pytest.raises(ValueError, match="w: has been deleted"):
+        winit.jax.add({"w": gone}, winit.normal(), seed=0, name="n")
+
+    class Holder:
+        def __init__(self):
+            self.parts = [LEAF]
+
+    with pytest.raises(ValueError, match=r"\['h'\] is a Holder, which JAX does not look into, and holds parts"):
+        winit.jax.plan({"w": LEAF, "h": Holder()}, RULES)
+    winit.jax.plan({"w": LEAF, "init": initializers.constant(np.ones(3))}, RULES)  # a function, whatever it holds
+
+
+def test_no_arrays_of_a_program():
+    array = jnp.ones((2, 2))
+    for call in (
+        lambda: winit.jax.materialize({"w": LEAF}, RULES, seed=0),
+        lambda: winit.jax.add({"w": array}, winit.normal(), seed=0, name="n"),
+    ):
+        for inside in (jax.jit(call), lambda call=call: jax.eval_shape(call)):
+            with pytest.raises(ValueError, match="must be called outside jit and eval_shape"):
+                inside()
+
+
 # ---- files
 
 

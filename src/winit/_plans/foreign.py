@@ -9,6 +9,7 @@ from typing import Any
 
 from winit._core.checks import shown
 from winit._core.scheme import Scheme
+from winit._plans.globs import matches
 from winit._plans.param import Param, Rule, check_rule, shown_name
 from winit._plans.plan import Plan
 
@@ -45,7 +46,15 @@ def plan_for(tensors: dict[str, tuple[tuple[int, ...], str]], plan_or_rules: Any
             params[name] = Param(shape, dtype=kind)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{shown_name(name)}: {error}") from None
-    return Plan(params, rules)
+    complete = Plan(params, rules)
+    for name, param in complete.items():
+        rule = next(rule for rule in rules if matches(rule.match, name))
+        if rule.dtype not in (None, param.dtype):
+            raise ValueError(
+                f"{shown_name(name)}: is of dtype {param.dtype} in the {whose}, and the rule {shown(rule.match)} says "
+                f"{rule.dtype}: a rule cannot change what the {whose} has"
+            )
+    return complete
 
 
 def _some(names: list[str]) -> str:

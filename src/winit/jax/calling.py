@@ -6,6 +6,7 @@ calls when it runs: the key's data go to the host, and the values come back.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import shown
 from winit._core.drawing import draw
-from winit._core.dtypes import FLOATS, dtype_name, numpy_dtype
+from winit._core.dtypes import FLOATS, STORED, dtype_name, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.laws import Law
 from winit._core.running import run_bounds
@@ -27,16 +30,25 @@ from winit._core.scheme import Scheme, law_of
 from winit._core.shapes import Shape, check_shape
 from winit.jax.inside import check_inside, draw_inside
 from winit.jax.keys import key_words, seed_of
-from winit.jax.placing import Target, aligned, place, with_mesh
+from winit.jax.placing import Target, aligned, check_out_sharding, in_use, is_tracing, place, with_mesh
 from winit.schemes import constant
 
 __all__ = ["ConstantInitializer", "Initializer", "in_xla", "jax_dtype", "ones", "zeros"]
+
+_OTHER_ROADS = (
+    "a traced initializer calls the host back, which on several processes gives all of them the first one's values: it "
+    "needs winit.jax.in_xla(initializer), or winit.jax.materialize"
+)
+# What JAX has besides winit's dtypes, and zeros, ones and constants are made in.
+_NARROW = {name for name in dir(jnp) if re.fullmatch(r"u?int[24]|float[48]_\w+", name)}
 
 
 def jax_dtype(dtype: Any) -> str:
     """Return the name of the dtype that JAX makes of a caller's: None is its default, and 64 bits may be 32."""
     if dtype is None:
-        return dtype_name(jax.dtypes.canonicalize_dtype(float))
+        dtype = float
+    if any(dtype is each for each in (bool, int, float, complex)):  # Python's own are those of JAX's default size
+        return dtype_name(jax.dtypes.canonicalize_dtype(dtype))
     kind = dtype_name(dtype)
     have = jax.dtypes.canonicalize_dtype(numpy_dtype(kind)).name
     if have != kind:
@@ -44,11 +56,6 @@ def jax_dtype(dtype: Any) -> str:
             f"dtype {kind} needs jax_enable_x64, and is {have} without it, as everywhere in JAX", stacklevel=3
         )
     return dtype_name(have)
-
-
-def is_tracing() -> bool:
-    """Whether a function is being traced, so that what is computed now is part of a program."""
-    return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,14 @@ class Initializer:
         if self.inside:
             check_inside(self.scheme, law, kind, sizes)
         impl, words = key_words(key)
-        if not self.inside:
-            if not isinstance(words, jax.core.Tracer) and not is_tracing():
-                return _now(law, stream_key(seed_of(impl, np.asarray(words))), sizes, kind, out_sharding)
-            out = _later(law, impl, words, sizes, kind)
-        else:
+        traced = self.inside or isinstance(words, jax.core.Tracer) or is_tracing()
+        check_out_sharding(out_sharding, sizes, traced)
+        if not traced:
+            return _now(law, stream_key(seed_of(impl, np.asarray(words))), sizes, kind, out_sharding)
+        if self.inside:
             out = draw_inside(impl, words, self.scheme, law, sizes, kind)
+        else:
+            out = _later(law, impl, words, sizes, kind)
         return out if out_sharding is None else _resharded(out, out_sharding)
 
 
@@ -93,15 +102,21 @@ class ConstantInitializer:
     """What winit.jax.initializers.constant returns: one value, or an array that is broadcast; always inside XLA."""
 
     def __init__(self, value: Any, dtype: Any) -> None:
+        if isinstance(value, (jax.Array, np.ndarray)):
+            right = jnp.issubdtype(value.dtype, np.number) or value.dtype == bool
+        else:
+            try:
+                right = bool(constant(value))
+            except TypeError:
+                right = False
+        if not right:
+            raise TypeError(f"value must be a number or an array of numbers, not {shown(value)}")
         self.value, self.dtype = value, dtype
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
         """Return the constant; the key is not looked at."""
-        kind = jax_dtype(self.dtype if dtype is None else dtype)
-        value = self.value
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and kind in FLOATS:
-            value = draw(constant(value), (), seed=0, dtype=kind)  # rounded as winit rounds it, once
-        return jnp.full(shape, value, kind, out_sharding=out_sharding)
+        sizes, kind = _checked(shape, self.dtype if dtype is None else dtype, out_sharding)
+        return jnp.full(sizes, _in_dtype(self.value, kind, sizes), kind, out_sharding=out_sharding)
 
     def __repr__(self) -> str:
         return f"constant({self.value!r})" if self.dtype is None else f"constant({self.value!r}, {self.dtype!r})"
@@ -113,7 +128,8 @@ def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any =
     >>> zeros(None, (2, 3)).shape
     (2, 3)
     """
-    return jnp.zeros(shape, jax_dtype(dtype), out_sharding=out_sharding)
+    sizes, kind = _checked(shape, dtype, out_sharding)
+    return jnp.zeros(sizes, kind, out_sharding=out_sharding)
 
 
 def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
@@ -122,7 +138,47 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = 
     >>> ones(None, 2).tolist()
     [1.0, 1.0]
     """
-    return jnp.ones(shape, jax_dtype(dtype), out_sharding=out_sharding)
+    sizes, kind = _checked(shape, dtype, out_sharding)
+    return jnp.ones(sizes, kind, out_sharding=out_sharding)
+
+
+def _checked(shape: Sequence[int], dtype: Any, out_sharding: Any) -> tuple[Shape, str]:
+    """Return what zeros, ones and constants are called with: their shape and their dtype's name."""
+    sizes = check_shape(shape)
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    kind = name if isinstance(name, str) and name in _NARROW - set(FLOATS) else jax_dtype(dtype)
+    check_out_sharding(out_sharding, sizes)
+    return sizes, kind
+
+
+def _in_dtype(value: Any, kind: str, shape: Shape) -> Any:
+    """Return a constant that the dtype holds: integers as they are, and no number beyond its range."""
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        if kind in STORED:
+            return draw(constant(value), (), seed=0, dtype=kind)
+        value = np.asarray(value)
+    try:
+        fits = np.broadcast_shapes(value.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"value must broadcast to the shape {shape}, and is of shape {value.shape}")
+    if isinstance(value, jax.core.Tracer):
+        return value
+    held, dtype = np.asarray(value), jnp.dtype(kind)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return value
+    lost = held.imag != 0
+    with np.errstate(all="ignore"):
+        cast = held.real.astype(dtype)
+        if jnp.issubdtype(dtype, np.floating):
+            back = cast.astype(np.float64)
+            lost = lost | ~(np.isfinite(back) | (back == held.real) | np.isnan(held.real))
+        else:
+            lost = lost | (cast.astype(held.real.dtype) != held.real)
+    if lost.any():
+        raise ValueError(f"value must be one that {kind} has, not {held[lost].flat[0]}")
+    return value if isinstance(value, jax.Array) else cast
 
 
 def _bind(law: Law, key: tuple[int, int], shape: Shape, kind: str, out: np.ndarray, box: Any) -> Bound:
@@ -130,8 +186,8 @@ def _bind(law: Law, key: tuple[int, int], shape: Shape, kind: str, out: np.ndarr
 
 
 def _now(law: Law, key: tuple[int, int], shape: Shape, kind: str, out_sharding: Any) -> jax.Array:
-    # Without a sharding it is uncommitted, as all that JAX's own functions return.
-    sharding = None if out_sharding is None else with_mesh(out_sharding, "out_sharding")
+    # Without a sharding and a mesh it is uncommitted, as all that JAX's own functions return.
+    sharding = in_use() if out_sharding is None else with_mesh(out_sharding, "out_sharding")
     return place([Target("out_sharding", shape, kind, sharding, partial(_bind, law, key, shape, kind))], None)[0]
 
 
@@ -142,13 +198,32 @@ def _resharded(out: jax.Array, sharding: Any) -> jax.Array:
 
 def _later(law: Law, impl: str, words: Any, shape: Shape, kind: str) -> jax.Array:
     if jax.process_count() > 1:
-        raise ValueError(
-            "a traced initializer calls the host back, which on several processes gives all of them the first one's "
-            "values: use winit.jax.in_xla(initializer), or winit.jax.materialize"
-        )
+        made: jax.Array = _refused.bind(words, shape=shape, kind=kind)
+        return made
     result: Any = jax.eval_shape(lambda: jnp.zeros(shape, kind))
     host = partial(_host, law, impl, shape, kind)
     return jax.pure_callback(host, result, words, vmap_method="expand_dims")
+
+
+# On several processes a draw may be traced, as eval_shape and flax's apply do, and may not be compiled.
+_refused: Any = Primitive("winit_draw")
+
+
+def _shape_of_refused(words: Any, *, shape: Shape, kind: str) -> Any:
+    return jax.core.ShapedArray((*words.shape[:-1], *shape), numpy_dtype(kind))
+
+
+def _batch_refused(given: tuple[Any], axes: tuple[int], *, shape: Shape, kind: str) -> tuple[Any, int]:
+    return _refused.bind(jnp.moveaxis(given[0], axes[0], 0), shape=shape, kind=kind), 0
+
+
+def _compile_refused(context: Any, words: Any, *, shape: Shape, kind: str) -> Any:
+    raise ValueError(_OTHER_ROADS)
+
+
+_refused.def_abstract_eval(_shape_of_refused)
+batching.primitive_batchers[_refused] = _batch_refused
+mlir.register_lowering(_refused, _compile_refused)
 
 
 def _host(law: Law, impl: str, shape: Shape, kind: str, words: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from winit.jax.keys import PERSON, tail_of
 __all__ = ["philox_key"]
 
 _Word = tuple[jax.Array, jax.Array]
+_State = tuple[_Word, _Word, _Word, _Word]
 
 _IV = (
     0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
@@ -53,7 +54,7 @@ def _rotate(x: _Word, by: int) -> _Word:
     return low >> right | high << left, high >> right | low << left
 
 
-def _mix(a: _Word, b: _Word, c: _Word, d: _Word, x: _Word, y: _Word) -> tuple[_Word, _Word, _Word, _Word]:
+def _mix(a: _Word, b: _Word, c: _Word, d: _Word, x: _Word, y: _Word) -> _State:
     a = _add(_add(a, b), x)
     d = _rotate(_xor(d, a), 32)
     c = _add(c, d)
@@ -73,24 +74,27 @@ def _blake2b(message: jax.Array, size: int, person: bytes) -> _Word:
     block = bytes([8, 0, 1, 1]) + bytes(44) + person.ljust(16, b"\0")
     state = [iv ^ int.from_bytes(block[8 * i : 8 * i + 8], "little") for i, iv in enumerate(_IV)]
     start = [*state, *_IV[:4], _IV[4] ^ size, _IV[5], _IV[6] ^ (2**64 - 1), _IV[7]]
-    low = jnp.array(np.array([word & 0xFFFFFFFF for word in start], np.uint32))
-    high = jnp.array(np.array([word >> 32 for word in start], np.uint32))
-    words = message.reshape(16, 2)
+    # Under jax.shard_map what a loop carries varies over devices from the start or never: this does as the key does.
+    zero = message[0] ^ message[0]
+    low = zero | np.array([word & 0xFFFFFFFF for word in start], np.uint32)
+    high = zero | np.array([word >> 32 for word in start], np.uint32)
+    # What each round mixes in, in its order: looked up in the loop, it would take as long as the mixing.
+    mixed = message.reshape(16, 2)[_ROUNDS]
+    first, second = ((mixed[:, at::2, 0], mixed[:, at::2, 1]) for at in (0, 1))
 
-    def quarter(first: int) -> _Word:
-        return low[first : first + 4], high[first : first + 4]
+    def quarter(at: int) -> _Word:
+        return low[at : at + 4], high[at : at + 4]
 
-    def step(i: int, v: tuple[_Word, _Word, _Word, _Word]) -> tuple[_Word, _Word, _Word, _Word]:
-        chosen = words[jnp.array(_ROUNDS)[i]]
-        x, y = ((chosen[at::2, 0], chosen[at::2, 1]) for at in (0, 1))
+    def step(v: _State, chosen: tuple[_Word, _Word]) -> tuple[_State, None]:
+        x, y = chosen
         a, b, c, d = _mix(*v, (x[0][:4], x[1][:4]), (y[0][:4], y[1][:4]))
         b, c, d = _turn(b, 1), _turn(c, 2), _turn(d, 3)
         a, b, c, d = _mix(a, b, c, d, (x[0][4:], x[1][4:]), (y[0][4:], y[1][4:]))
-        return a, _turn(b, 3), _turn(c, 2), _turn(d, 1)
+        return (a, _turn(b, 3), _turn(c, 2), _turn(d, 1)), None
 
-    a, _, c, _ = jax.lax.fori_loop(0, len(_ROUNDS), step, (quarter(0), quarter(4), quarter(8), quarter(12)))
-    first = np.uint32(state[0] & 0xFFFFFFFF), np.uint32(state[0] >> 32)
-    return first[0] ^ a[0][0] ^ c[0][0], first[1] ^ a[1][0] ^ c[1][0]
+    (a, _, c, _), _ = jax.lax.scan(step, (quarter(0), quarter(4), quarter(8), quarter(12)), (first, second))
+    begun = np.uint32(state[0] & 0xFFFFFFFF), np.uint32(state[0] >> 32)
+    return begun[0] ^ a[0][0] ^ c[0][0], begun[1] ^ a[1][0] ^ c[1][0]
 
 
 def _message(words: jax.Array, tail: bytes) -> tuple[jax.Array, int]:
@@ -101,8 +105,9 @@ def _message(words: jax.Array, tail: bytes) -> tuple[jax.Array, int]:
         raise ValueError(
             f"a key of {data.size} words and its implementation's name are more than one block of 128 bytes"
         )
-    rest = np.frombuffer(tail.ljust(128 - 4 * data.size, b"\0"), "<u4")
-    return jnp.concatenate([data, jnp.array(rest.astype(np.uint32))]), size
+    rest = np.frombuffer(bytes(4 * data.size) + tail.ljust(128 - 4 * data.size, b"\0"), "<u4").astype(np.uint32)
+    # Not jnp.concatenate, which JAX 0.10 cannot vmap over keys that are sharded on a mesh of explicit axes.
+    return jax.lax.pad(data, np.uint32(0), [(0, rest.size - data.size, 0)]) | rest, size
 
 
 def philox_key(impl: str, words: jax.Array) -> _Word:

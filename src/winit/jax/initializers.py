@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence as _Sequence
 from typing import Any as _Any
 
-from winit._core.checks import check_number as _check_number
 from winit.jax.calling import ConstantInitializer as _ConstantInitializer
 from winit.jax.calling import Initializer as _Initializer
 from winit.jax.calling import ones, zeros
@@ -47,8 +46,6 @@ def constant(value: _Any, dtype: _Any = None) -> _ConstantInitializer:
     >>> constant(0.5)(None, (2,)).tolist()
     [0.5, 0.5]
     """
-    if not hasattr(value, "shape"):
-        _check_number(value, "value")
     return _ConstantInitializer(value, dtype)
 
 

@@ -81,7 +81,8 @@ def materialize(
     Raises
     ------
     TypeError, ValueError : names that plan and tree do not share (all are named), another shape or dtype, a sharding
-        that does not divide the shape (with JAX's reason), as winit.jax.plan: nothing is drawn then.
+        that does not divide the shape (with JAX's reason), a rule of another dtype than its leaf's, a call inside jit
+        or eval_shape, as winit.jax.plan: nothing is drawn then.
 
     >>> import jax, numpy as np, winit, winit.jax
     >>> mesh = jax.make_mesh((1,), ("model",))

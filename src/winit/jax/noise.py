@@ -54,7 +54,7 @@ def add(
     Raises
     ------
     TypeError, ValueError : an empty name, leaves that are not jax.Arrays of floating-point numbers, a traced one, two
-        of one name: nothing is drawn then.
+        of one name, a deleted one, a call inside jit: nothing is drawn then.
 
     >>> import jax.numpy as jnp, numpy as np, winit, winit.jax
     >>> params = {"fc": jnp.ones((2, 3))}
@@ -87,6 +87,8 @@ def _target(leaf: Leaf, kind: str, scheme: Scheme, key: tuple[int, int], scale: 
     value = leaf.value
     if not isinstance(value, jax.Array):
         raise TypeError(f"{shown_name(leaf.name)}: must be a jax.Array, not {shown(type(value).__name__)}")
+    if value.is_deleted():
+        raise ValueError(f"{shown_name(leaf.name)}: has been deleted, or donated, and has no values to add to")
     if kind not in FLOATS:
         raise TypeError(f"{shown_name(leaf.name)}: is of dtype {kind}, and noise is floating-point")
     rounded = arithmetic(kind, scale)

@@ -13,6 +13,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
 
@@ -22,12 +23,25 @@ from winit._core.dtypes import itemsize, numpy_dtype
 from winit._core.running import run_bounds
 from winit._plans.param import shown_name
 
-__all__ = ["Target", "aligned", "box_of", "place", "sharding_of", "shardings_for", "with_mesh"]
+__all__ = [
+    "Target",
+    "aligned",
+    "box_of",
+    "check_out_sharding",
+    "in_use",
+    "is_tracing",
+    "place",
+    "sharding_of",
+    "shardings_for",
+    "with_mesh",
+]
 
 # Bytes that are drawn as one batch over all threads before they become arrays. Devices other than the CPU copy them, so
 # that this is what the host needs besides; a batch should be long beside the 0.2 ms that starting threads takes.
 _BATCH = 256 << 20
 _ALIGNMENT = 64  # XLA's: less, and the CPU's client copies
+
+_OWN = object()  # the sharding of a leaf of which a caller says nothing
 
 _Box = tuple[slice, ...]
 
@@ -50,7 +64,34 @@ def aligned(shape: tuple[int, ...], kind: str) -> np.ndarray:
     return raw[skip : skip + count * dtype.itemsize].view(dtype).reshape(shape)
 
 
+def is_tracing() -> bool:
+    """Whether a function is being traced, so that what is computed now is part of a program."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
 # ---- shardings
+
+
+def check_out_sharding(sharding: Any, shape: tuple[int, ...], traced: bool = True) -> None:
+    """Raise for what an initializer's out_sharding may not be; JAX itself knows but two kinds while it traces."""
+    if sharding is None:
+        return
+    if not isinstance(sharding, (NamedSharding, PartitionSpec) if traced else (Sharding, PartitionSpec)):
+        raise TypeError(f"out_sharding must be a NamedSharding, a PartitionSpec or None, not {shown(sharding)}")
+    spec = sharding if isinstance(sharding, PartitionSpec) else getattr(sharding, "spec", ())
+    if len(spec) > len(shape):
+        raise ValueError(f"out_sharding {spec} must have at most as many axes as the shape {shape}")
+    if isinstance(sharding, PartitionSpec) and jax.sharding.get_abstract_mesh().empty:
+        raise ValueError(f"out_sharding {spec} needs a mesh: give a NamedSharding, or call within jax.set_mesh(mesh)")
+
+
+def in_use() -> Any:
+    """Return where JAX's own functions put an array of which nothing is said: all over jax.set_mesh's mesh, or None."""
+    around = jax.sharding.get_abstract_mesh()
+    if around.empty or around.manual_axes:  # within jax.shard_map an array is one device's
+        return None
+    placed = jnp.zeros(()).sharding  # jax.sharding.get_mesh may not be asked within jax.vmap
+    return placed if isinstance(placed, NamedSharding) else None
 
 
 def with_mesh(sharding: Any, name: str) -> Any:
@@ -61,13 +102,13 @@ def with_mesh(sharding: Any, name: str) -> Any:
         spec = sharding.spec
     else:
         return sharding
-    mesh = jax.sharding.get_mesh()
-    if mesh.empty:
+    around = in_use()
+    if around is None:
         raise ValueError(
             f"{shown_name(name)}: its sharding {spec} says no devices: give a NamedSharding, or call within "
             "jax.set_mesh(mesh)"
         )
-    return NamedSharding(mesh, spec)
+    return NamedSharding(around.mesh, spec)
 
 
 def sharding_of(leaf: Any) -> Any:
@@ -90,13 +131,16 @@ def shardings_for(tree: Any, names: list[str], shardings: Any) -> list[Any]:
         given = [shardings] * len(values)
     else:
         try:
-            spread = jax.tree.broadcast(shardings, tree, is_leaf=_is_sharding)
+            # A None of the tree is no leaf of it, and one of the shardings is: they must not look alike.
+            own = jax.tree.map(lambda each: _OWN if each is None else each, shardings, is_leaf=_is_sharding)
+            spread = jax.tree.broadcast(own, tree, is_leaf=_is_sharding)
         except ValueError as error:
             raise ValueError(
                 "shardings must be one for all leaves, or a tree of them that is a prefix of the tree: "
                 + " ".join(str(error).split())
             ) from None
-        given = jax.tree.leaves(spread, is_leaf=_is_sharding)
+        spread = jax.tree.leaves(spread, is_leaf=lambda each: each is not None and _is_sharding(each))
+        given = [None if each is _OWN else each for each in spread]
     found = []
     for name, value, own in zip(names, values, given, strict=True):
         if not _is_sharding(own):
@@ -114,6 +158,12 @@ def _check(target: Target) -> None:
     """Raise JAX's own reason why a sharding does not fit a shape, before anything is drawn."""
     if target.sharding is None:
         return
+    partial = getattr(getattr(target.sharding, "spec", None), "unreduced", None)
+    if partial:
+        raise ValueError(
+            f"{shown_name(target.name)}: its sharding is unreduced over {', '.join(sorted(map(str, partial)))}: shards "
+            "that are yet to be summed have no values that could be drawn"
+        )
     try:
         if hasattr(target.sharding, "check_compatible_aval"):
             target.sharding.check_compatible_aval(target.shape)

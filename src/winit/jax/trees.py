@@ -13,6 +13,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_structure
 from winit._core.checks import shown
 from winit._core.dtypes import dtype_name
 from winit._plans.param import shown_name
+from winit.jax.placing import is_tracing
 
 __all__ = ["Leaf", "check_untraced", "leaves_of", "tensors_of"]
 
@@ -77,13 +78,16 @@ def leaves_of(tree: Any) -> tuple[list[Leaf], Any]:
 
 def _check_opaque(leaf: Leaf) -> None:
     value = leaf.value
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+    if callable(value):  # functions, classes, and initializers, which may hold a constant
         return
-    held = [each.name for each in dataclasses.fields(value) if hasattr(getattr(value, each.name, None), "shape")]
+    parts = dict(getattr(value, "__dict__", {}))
+    if dataclasses.is_dataclass(value):
+        parts |= {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
+    held = [name for name, part in parts.items() if any(hasattr(each, "shape") for each in jax.tree.leaves(part))]
     if held:
         raise ValueError(
             f"{leaf.path or 'the tree'} is a {type(value).__name__}, which JAX does not look into, and holds "
-            f"{', '.join(held)}: register it with jax.tree_util.register_dataclass"
+            f"{', '.join(held)}: register it with jax.tree_util, by register_dataclass or register_pytree_node"
         )
 
 
@@ -114,9 +118,14 @@ def tensors_of(leaves: list[Leaf]) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def check_untraced(leaves: list[Leaf], what: str) -> None:
-    """Raise for a leaf that has no value yet, since a function is being traced."""
+    """Raise where a function is being traced: for a leaf that has no value yet, and for arrays of a program."""
     for leaf in leaves:
         if isinstance(leaf.value, jax.core.Tracer):
             raise TypeError(
                 f"{shown_name(leaf.name)}: is traced; {what} works on the host: call it outside jit, grad and vmap"
             )
+    if is_tracing():
+        raise ValueError(
+            f"{what} works on the host, and must be called outside jit and eval_shape: in a program its arrays would "
+            "be constants, and without their shardings"
+        )
