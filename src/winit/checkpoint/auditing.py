@@ -17,6 +17,7 @@ from winit._core.dtypes import FLOATS, element_dtype
 from winit._core.keys import stream_key
 from winit._core.layouts import Layout, fans, roles
 from winit._core.running import run_bounds
+from winit._core.shapes import Shape
 from winit._core.threads import run_tasks
 from winit._files.collecting import Collected, collect
 from winit._files.entries import Entry, File, file_stamp, open_files
@@ -32,7 +33,7 @@ from winit.checkpoint.flags import Measured, drawn, flags_of, tells
 from winit.checkpoint.spans import DrawnSpan, made_once
 from winit.checkpoint.statistics import FRACTIONS, Gathered, Stored, Summary
 
-__all__ = ["audit"]
+__all__ = ["audit", "usual_stds"]
 
 
 def audit(
@@ -345,6 +346,7 @@ def _told(each: Measured, plan: Plan | None) -> TensorAudit:
         min=summary.least,
         max=summary.most,
         quantiles=quantiles,
+        histogram=None if summary.histogram is None else summary.histogram._asdict(),
         zeros=summary.zeros,
         nan=summary.nan,
         inf=summary.inf,
@@ -353,16 +355,21 @@ def _told(each: Measured, plan: Plan | None) -> TensorAudit:
         equal_rows=each.equal_rows,
         equal_units=each.equal_units,
         equal_to=each.equal_to,
-        laws=_laws(each) if stored.is_float and len(each.shape) > 1 else None,
+        laws=usual_stds(each.shape, "oi" if each.param is None else each.param.layout)
+        if stored.is_float and len(each.shape) > 1
+        else None,
         planned_std=planned,
         unchanged=each.unchanged,
     )
 
 
-def _laws(each: Measured) -> dict[str, float] | None:
-    """The standard deviations of the usual laws for a tensor's fans."""
-    layout: Layout = "oi" if each.param is None else each.param.layout
-    fan_in, fan_out = fans(each.shape, layout)
+def usual_stds(shape: Shape, layout: Layout) -> dict[str, float] | None:
+    """Return the standard deviations of the usual laws for a tensor of these fans; None for one without inputs.
+
+    >>> usual_stds((200, 100), "oi")["lecun"]
+    0.1
+    """
+    fan_in, fan_out = fans(shape, layout)
     # Of several matrices in one, such as a fused projection, the mean: their laws are not one.
     out = fan_out if isinstance(fan_out, int) else sum(fan_out) / len(fan_out)
     if not fan_in or not out:

@@ -24,6 +24,7 @@ class TensorAudit:
 
     mean, std, min, max, quantiles : of the finite elements; quantiles of a sample of at most 65,536.
     zeros, nan, inf : how many elements are so.
+    histogram : of that sample: counts in 48 bins of one width from low to high, and how many are below and above.
     kurtosis, stable_rank : of samples. equal_rows, equal_units : how many equal an earlier one, constants left out.
     equal_to : the first tensor of the file that has the same bytes.
     laws : the standard deviations that he, xavier, lecun and normal(0.02) would give a tensor of its fans.
@@ -39,6 +40,7 @@ class TensorAudit:
     min: float | None = None
     max: float | None = None
     quantiles: dict[str, float] | None = None
+    histogram: dict[str, Any] | None = None
     zeros: int = 0
     nan: int = 0
     inf: int = 0

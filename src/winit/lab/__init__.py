@@ -3,6 +3,7 @@
 from winit.lab.comparison import Comparison, Data, compare, digits
 from winit.lab.modules import torch_signal
 from winit.lab.network import Network
+from winit.lab.pages import Report, report, report_checkpoint, report_plan
 from winit.lab.propagation import signal
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, Curve, accuracy, train
@@ -15,10 +16,14 @@ __all__ = [
     "Curve",
     "Data",
     "Network",
+    "Report",
     "Table",
     "accuracy",
     "compare",
     "digits",
+    "report",
+    "report_checkpoint",
+    "report_plan",
     "signal",
     "symmetry",
     "torch_signal",
