@@ -162,7 +162,7 @@ def report(
     >>> [(row["scheme"], row["verdict"]) for row in found.data["verdicts"]]
     [('he', 'healthy'), ('small', 'vanishing')]
     >>> print(found.data["best"][1])
-    he keeps the gradient best: its std is 0.927 at the first layer, of 1 at the output.
+    he keeps the gradient best: its std is 0.962 at the first layer, of 1 at the output.
 
     """
     named = named_schemes(schemes)

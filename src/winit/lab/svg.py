@@ -415,9 +415,8 @@ def dots(
     for at, (value, name) in enumerate(lines):
         place = x(value)
         out.append(f'<path class="hair" d="M{_at(place)} {_at(top - 16)}V{_at(base)}"/>')
-        right_of = (
-            at or place < len(name) * _CHARACTER
-        )  # the first name to the left of its line, the second to the right
+        # The first name stands to the left of its line, where there is room.
+        right_of = at or place < len(name) * _CHARACTER
         out.append(_words(place + (4 if right_of else -4), top - 6, name, "tick", "" if right_of else "end"))
     for at, (name, points) in enumerate(rows):
         place = top + at * each + 24
