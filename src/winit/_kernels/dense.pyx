@@ -75,6 +75,18 @@ cdef extern from "dense_table.h" nogil:
         int64_t tasks
     ctypedef int64_t winit_product_fn(winit_product *, int64_t) noexcept nogil
     ctypedef void winit_activate_fn(winit_activation, double, const void *, void *, size_t) noexcept nogil
+    ctypedef struct winit_piece:
+        const void *y
+        const void *first
+        Py_ssize_t row
+        Py_ssize_t rows
+        Py_ssize_t units
+        double *lengths
+        double *sums
+        double *squares
+        double *nonzeros
+        double *directions
+    ctypedef int64_t winit_measure_fn(const winit_piece *) noexcept nogil
     ctypedef struct winit_dense_table:
         const char *name
         winit_product_fn *run[2]
@@ -82,6 +94,7 @@ cdef extern from "dense_table.h" nogil:
         winit_activate_fn *derive[2]
         winit_make_fn *make_gradient[2]
         winit_make_fn *make_sampled[2]
+        winit_measure_fn *measure[2]
     const winit_dense_table *winit_dense_table_plain()
     const winit_dense_table *winit_dense_table_avx2()
     const winit_dense_table *winit_dense_table_avx512()
@@ -356,6 +369,32 @@ def activate(str isa, int activation, double param, const unsigned char[::1] src
 ctypedef fused number:
     float
     double
+
+
+def measure(str isa, const number[:, ::1] y not None, Py_ssize_t start, double[::1] lengths not None,
+            double[:, ::1] sums not None):
+    """Take the statistics of rows `start` and on of a batch, 64 at most; returns how many of them are all 0.
+
+    lengths: of the whole batch, of which those of these rows are written. sums: added to, (2 or 4, units): of y - y[0],
+    of its square, of numbers that are not 0, of y where rows have length 1.
+    """
+    cdef const winit_dense_table *table = dense_table_named(isa)
+    cdef winit_piece piece
+    cdef Py_ssize_t batch = y.shape[0], units = y.shape[1]
+    cdef int64_t blank
+    if not 0 <= start < batch or not units or lengths.shape[0] != batch or sums.shape[1] != units \
+            or sums.shape[0] not in (2, 4):
+        raise ValueError(f"no statistics of rows {start} and on of {batch} x {units}")
+    piece.y, piece.first = &y[start, 0], &y[0, 0]
+    piece.row, piece.rows, piece.units = units, min(64, batch - start), units
+    piece.lengths = &lengths[start]
+    piece.sums, piece.squares = &sums[0, 0], &sums[1, 0]
+    piece.nonzeros = piece.directions = NULL
+    if sums.shape[0] == 4:
+        piece.nonzeros, piece.directions = &sums[2, 0], &sums[3, 0]
+    with nogil:
+        blank = table.measure[0 if number is float else 1](&piece)
+    return blank
 
 
 def reflectors(number[:, ::1] v not None, double[::1] half not None, double[::1] sign not None):

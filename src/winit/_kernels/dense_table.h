@@ -109,11 +109,23 @@ typedef struct {
     _Atomic int *busy;
 } winit_product;
 
+/* Rows of a batch, at most WINIT_PIECE, `units` contiguous numbers each; what is summed of them. */
+typedef struct {
+    const void *y, *first; /* `first` is what the batch's units are summed about */
+    ptrdiff_t row, rows, units; /* row: stride, elements */
+    double *lengths;            /* OUT of each row: the sum of squares */
+    double *sums, *squares;     /* ADDED TO, of each unit: y - first, and its square */
+    double *nonzeros, *directions; /* ADDED TO, of each unit: how many are not 0, and y of rows of length 1; or NULL */
+} winit_piece;
+
 /* Do up to `limit` tasks; returns how many were done, fewer than limit when there are no more. */
 typedef int64_t winit_product_fn(winit_product *, int64_t limit);
 /* to = f(from); to = to f', f' from the inputs of gelu, gelu_tanh, silu and mish, from the outputs of the others. */
 typedef void winit_activate_fn(enum winit_activation, double param, const void *from, void *to, size_t count);
 typedef void winit_derive_fn(enum winit_activation, double param, const void *from, void *to, size_t count);
+
+/* Take a piece's statistics; returns how many rows are all 0 and have no direction. */
+typedef int64_t winit_measure_fn(const winit_piece *);
 
 typedef struct winit_dense_table {
     const char *name;
@@ -121,6 +133,7 @@ typedef struct winit_dense_table {
     winit_activate_fn *activate[WINIT_REALS];
     winit_derive_fn *derive[WINIT_REALS];
     winit_make_fn *make_gradient[WINIT_REALS], *make_sampled[WINIT_REALS];
+    winit_measure_fn *measure[WINIT_REALS];
     ptrdiff_t tile_rows;
 } winit_dense_table;
 

@@ -1,11 +1,13 @@
-/* dense.h for both element types, and the table that offers them: what each instruction set's file compiles. */
+/* dense.h and statistics.h for both element types, and the table that offers them: what each instruction set's file compiles. */
 #include <math.h>
 
 #define WINIT_BITS 32
 #include "dense.h"
+#include "statistics.h"
 #undef WINIT_BITS
 #define WINIT_BITS 64
 #include "dense.h"
+#include "statistics.h"
 
 static const winit_dense_table table = {
     WINIT_ISA_NAME,
@@ -14,5 +16,6 @@ static const winit_dense_table table = {
     {derive_f32, derive_f64},
     {make_gradient_f32, make_gradient_f64},
     {make_sampled_f32, make_sampled_f64},
+    {measure_f32, measure_f64},
     MR, /* of either type */
 };

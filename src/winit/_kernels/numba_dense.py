@@ -3,6 +3,8 @@
 a) activate              an activation, or its derivative, over bytes
 b) Sampled, Gradient     operands that are not in memory
 c) Product               C = A B, its activation, what backward needs, statistics
+
+Statistics of a batch in memory are numpy_dense's.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -17,8 +19,9 @@ from winit._kernels.activation_rows import BIT
 from winit._kernels.numba_activations import slope_of, value_of
 from winit._kernels.numba_compiler import F32, F64, compiled
 from winit._kernels.numba_sampling import Fill
+from winit._kernels.numpy_dense import measure
 
-__all__ = ["Gradient", "Product", "Sampled", "activate"]
+__all__ = ["Gradient", "Product", "Sampled", "activate", "measure"]
 
 NO_BITS, NO_SUMS = np.empty((0, 0), np.uint8), np.empty((0, 0))
 

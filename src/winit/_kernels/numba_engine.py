@@ -7,7 +7,7 @@ plain and over arrays that LLVM vectorises; numba_compiler.py compiles them. doc
 from __future__ import annotations
 
 from winit._kernels.numba_compiler import I32, I64, OPTIONS
-from winit._kernels.numba_dense import Gradient, Product, Sampled, activate
+from winit._kernels.numba_dense import Gradient, Product, Sampled, activate, measure
 from winit._kernels.numba_halves import round_finite_bf16, round_finite_f8e4m3, round_finite_f8e5m2, round_finite_f16
 from winit._kernels.numba_householder import reflectors, triangle
 from winit._kernels.numba_points import int52_f64 as int52
@@ -22,7 +22,7 @@ from winit._kernels.numba_words import LOW, in_order, pack, words
 from winit._kernels.numba_words import block_at as block_of
 from winit._kernels.numba_words import philox4x32 as philox
 
-__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "reflectors", "triangle", "words"]
+__all__ = ["Fill", "Gradient", "Product", "Sampled", "Sparse", "activate", "measure", "reflectors", "triangle", "words"]
 
 # What winit.jit makes its functions of, under the names that it has for them.
 __all__ += ["I32", "I64", "LOW", "OPTIONS", "VALUES", "block_of", "in_order", "int52", "int53", "normal_pair"]

@@ -3,6 +3,7 @@
 a) activate              an activation, or its derivative, over bytes
 b) Sampled, Gradient     operands that are not in memory
 c) Product               C = A B, its activation, what backward needs, statistics
+d) measure               statistics of a batch in memory
 
 The activations themselves are in activation_rows.py.
 """
@@ -19,7 +20,7 @@ from winit._kernels.activation_rows import slope_number as row_slope_number
 from winit._kernels.numpy_gemm import chain
 from winit._kernels.numpy_sampling import Fill
 
-__all__ = ["Gradient", "Product", "Sampled", "activate", "slope_number"]
+__all__ = ["Gradient", "Product", "Sampled", "activate", "measure", "slope_number"]
 
 ROWS = tuple(TABLE.values())  # in the order of the kernels' numbers
 
@@ -187,3 +188,24 @@ class Product:
             )
             self.zeros = int((y == 0).sum())
             self.saturations = int((np.abs(slope) < self.saturated).sum())
+
+
+# ---- d) measure
+
+
+def measure(isa: str, y: np.ndarray, start: int, lengths: np.ndarray, sums: np.ndarray) -> int:
+    """Take the statistics of 64 rows; see winit._kernels.dense.measure."""
+    with default_float_mode(), np.errstate(all="ignore"):
+        rows = y[start : start + 64].astype(F64)
+        largest = np.abs(rows).max(1)
+        scale = np.ldexp(1.0, np.minimum(-np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1], 1000))
+        scaled = rows * scale[:, None]
+        own = np.square(scaled).sum(1)
+        lengths[start : start + 64] = own / (scale * scale)
+        apart = rows - y[0].astype(F64)
+        sums[0] += apart.sum(0)
+        sums[1] += np.square(apart).sum(0)
+        if len(sums) == 4:
+            sums[2] += (rows != 0).sum(0)
+            sums[3] += (scaled / np.sqrt(np.where(own == 0, 1.0, own))[:, None]).sum(0)
+        return int((own == 0).sum())

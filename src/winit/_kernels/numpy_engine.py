@@ -7,7 +7,7 @@ rounding.
 
 from __future__ import annotations
 
-from winit._kernels.numpy_dense import Gradient, Product, Sampled, activate
+from winit._kernels.numpy_dense import Gradient, Product, Sampled, activate, measure
 from winit._kernels.numpy_householder import reflectors, triangle
 from winit._kernels.numpy_sampling import Fill
 from winit._kernels.numpy_sparse import Sparse
@@ -20,6 +20,7 @@ __all__ = [
     "Sampled",
     "Sparse",
     "activate",
+    "measure",
     "reflectors",
     "triangle",
     "words",

@@ -1,27 +1,39 @@
-"""What very wide networks do: variances forwards, gradients backwards, correlations of two inputs, fixed points.
+"""What very wide networks do: variances forwards, gradients backwards, how both spread, two inputs, fixed points.
 
 Pre-activations of a wide layer are normal with variance q_l = s E f(z)^2 + b, z ~ N(0, q_(l-1)), s the variance of a
 weight times fan_in and b that of a bias (Poole et al. 2016, arXiv 1606.05340); the mean square of gradients changes by
-s E f'(z)^2 times fan_out over fan_in a layer (Schoenholz et al. 2017, arXiv 1611.01232).
+s E f'(z)^2 times fan_out over fan_in a layer (Schoenholz et al. 2017, arXiv 1611.01232). A residual adds what it skips,
+a norm divides by the root of what it reads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from winit._core.scheme import Scheme
 from winit.activations import Activation
 
-__all__ = ["LayerTheory", "chi", "fixed_point", "variances", "weight_variance"]
+__all__ = [
+    "LayerTheory", "chi", "correlation_fixed_point", "correlation_length", "fixed_point", "variances",
+    "weight_variance",
+]  # fmt: skip
+
+REACH = 13.0  # standard deviations over which expectations are taken: what lies beyond is below 1e-37
+SLIGHT = 1e-4  # relative change by which slopes of maps are taken
 
 
 class LayerTheory(NamedTuple):
     """What is expected of one layer; NaN where the weights are no draws of mean 0.
 
     q : variance of its pre-activations. mean, std, second_moment : of its output over units and samples. grad_std : of
-    the gradient at its output.
+    the gradient at its output. log_spread, std_log_spread, grad_log_spread : standard deviations, from network to
+    network, of the logarithms of second_moment, std and grad_std for one sample, at the width there is; of many
+    samples they are at most that.
     """
 
     q: float
@@ -29,6 +41,21 @@ class LayerTheory(NamedTuple):
     std: float
     second_moment: float
     grad_std: float
+    log_spread: float
+    std_log_spread: float
+    grad_log_spread: float
+
+
+class _Held(NamedTuple):
+    """A layer's output: mean and variance over its units."""
+
+    mean: float
+    variance: float
+
+    @property
+    def second(self) -> float:
+        """Mean square."""
+        return math.inf if self.variance == math.inf else self.variance + self.mean * self.mean
 
 
 def weight_variance(scheme: Scheme, shape: tuple[int, int]) -> float:
@@ -49,37 +76,119 @@ def variances(
     weights: Sequence[float],
     biases: Sequence[float],
     grad_std: float,
+    *,
+    mean: float = 0.0,
+    bias_means: Sequence[float] | None = None,
+    residual: bool = False,
+    norm: str | None = None,
 ) -> list[LayerTheory]:
     """Follow an input of a second moment through the layers, and a gradient of a std at the output back.
 
+    With mean-field's independence each unit's number is f(z), z ~ N(m, q), q = s r + b, r the mean square of what the
+    layer reads. A mean over n units strays from its expectation by a relative variance of kappa / n, kappa = Var f^2 /
+    (E f^2)^2 (relu: 5), and what has strayed before goes on by the slope of the map.
+
     Parameters
     ----------
-    second_moment : of the input, over units and samples.
+    second_moment, mean : of the input, over units and samples.
     widths : of the input and of each layer.
-    activations, weights, biases : of each layer: f, s and b.
+    activations, weights, biases : of each layer: f, s and b, the variance of its biases.
     grad_std : of the gradient at the network's output.
+    bias_means : of each layer; None for 0.
+    residual, norm : as of Network.
 
     """
-    forward = []
-    held = second_moment
-    for f, s, b in zip(activations, weights, biases, strict=True):
-        q = s * held + b
-        if not math.isfinite(q):
-            forward.append((q, math.nan, q, math.nan))
-            held = q
+    depth = len(weights)
+    shifts = [0.0] * depth if bias_means is None else list(bias_means)
+    held, strayed = _Held(mean, max(second_moment - mean * mean, 0.0)), 0.0
+    found: list[tuple[float, _Held, float, float]] = []
+    ratios: list[tuple[float, float]] = []  # of mean squares of gradients, backwards through a layer; and kappa
+    for layer in range(depth):
+        f, s, b, m, n = activations[layer], weights[layer], biases[layer], shifts[layer], widths[layer + 1]
+        adds = residual and n == widths[layer]
+        q = s * _read(held, norm) + b
+        after = _step(held, f=f, s=s, b=b, m=m, adds=adds, norm=norm)
+        if not (math.isfinite(after.second) and held.second > 0 and after.second > 0):
+            found.append((q, after, math.nan, math.nan))
+            ratios.append((math.nan, math.nan))
+            held, strayed = after, math.nan
             continue
-        held, mean = f.second_moment(q), f.mean(q)
-        forward.append((q, mean, held, f.squared_slope(q)))
-    backward = [grad_std]
-    for layer in range(len(weights) - 1, 0, -1):
-        slope = forward[layer][3]
-        ratio = weights[layer] * slope * widths[layer + 1] / widths[layer]
-        backward.append(backward[-1] * math.sqrt(ratio) if ratio >= 0 else math.nan)
-    found = []
-    for (q, mean, second, _), grad in zip(forward, backward[::-1], strict=True):
-        spread = second - mean * mean
-        found.append(LayerTheory(q, mean, math.sqrt(max(spread, 0.0)) if spread == spread else spread, second, grad))
-    return found
+        slopes = _slopes(held, partial(_step, f=f, s=s, b=b, m=m, adds=adds, norm=norm))
+        # Of numbers divided by their size first: fourth powers overflow long before squares do.
+        root = math.sqrt(after.second)
+        square = _power(f.value, 2, m, q, root)
+        own = _power(f.value, 4, m, q, root) - square * square
+        own += 4 * held.second / after.second * square if adds else 0.0
+        std = math.sqrt(after.variance)
+        apart = math.nan
+        if std > 0:
+            centre = after.mean - held.mean if adds else after.mean
+            square = _power(f.value, 2, m, q, std, centre)
+            apart = _power(f.value, 4, m, q, std, centre) - square * square
+            apart += 4 * held.variance / after.variance * square if adds else 0.0
+        total = slopes[0] ** 2 * strayed + own / n
+        of_std = slopes[1] ** 2 * strayed + apart / n
+        found.append((q, after, math.sqrt(max(total, 0.0)), math.sqrt(max(of_std, 0.0)) / 2))
+        slope = _power(f.derivative, 2, m, q)
+        ratio = s * slope * n / widths[layer] / _divisor(held, norm)
+        bends = 3 * _power(f.derivative, 4, m, q) / (slope * slope) - 1 if slope > 0 else math.nan
+        through = ratio / (ratio + 1) if adds else 1.0  # the share of the gradient that went through the weights
+        ratios.append((ratio + adds, (bends / n + 2 / widths[layer]) * through * through))
+        held, strayed = after, total
+    grads = [(grad_std, 0.0)]
+    for ratio, kappa in ratios[:0:-1]:
+        size, spread = grads[-1]
+        grads.append((size * math.sqrt(ratio) if ratio >= 0 else math.nan, spread + kappa))
+    return [
+        LayerTheory(
+            q,
+            own_held.mean,
+            math.sqrt(own_held.variance),
+            own_held.second,
+            size,
+            log_spread,
+            std_spread,
+            math.sqrt(spread) / 2,
+        )
+        for (q, own_held, log_spread, std_spread), (size, spread) in zip(found, grads[::-1], strict=True)
+    ]  # fmt: skip
+
+
+def _divisor(held: _Held, norm: str | None) -> float:
+    """What a norm divides squares by."""
+    if norm is None:
+        return 1.0
+    from winit.lab.network import EPSILON
+
+    return (held.variance if norm == "layer" else held.second) + EPSILON
+
+
+def _read(held: _Held, norm: str | None) -> float:
+    """Mean square of what a layer reads."""
+    return (held.variance if norm == "layer" else held.second) / _divisor(held, norm)
+
+
+def _step(held: _Held, *, f: Activation, s: float, b: float, m: float, adds: bool, norm: str | None) -> _Held:
+    """A layer's output from its input. What it adds to its input is independent of that, unit by unit."""
+    q = s * _read(held, norm) + b
+    if not math.isfinite(q):
+        return _Held(math.nan, q)
+    mean = _power(f.value, 1, m, q)
+    variance = _power(f.value, 2, m, q, 1.0, mean)
+    return _Held(held.mean + mean, held.variance + variance) if adds else _Held(mean, variance)
+
+
+def _slopes(held: _Held, step: Callable[[_Held], _Held]) -> tuple[float, float]:
+    """D log second moment and d log variance of the output by d log of the input's mean square."""
+    logs = []
+    for factor in (1 + SLIGHT, 1 - SLIGHT):
+        after = step(_Held(held.mean * math.sqrt(factor), held.variance * factor))
+        logs.append((math.log(after.second), math.log(after.variance) if after.variance > 0 else math.nan))
+    (up, wide), (down, narrow) = logs
+    return (up - down) / (2 * SLIGHT), (wide - narrow) / (2 * SLIGHT)
+
+
+# ---- two inputs, fixed points
 
 
 def chi(f: Activation, s: float, q: float) -> float:
@@ -109,3 +218,89 @@ def fixed_point(f: Activation, s: float, b: float, start: float = 1.0, steps: in
             return after
         q = after
     return q
+
+
+def correlation_fixed_point(f: Activation, s: float, b: float, steps: int = 2000) -> float:
+    """Return the correlation c* to which two inputs' pre-activations go, layer by layer: 1 where chi_1 <= 1.
+
+    c -> (s E f(z1) f(z2) + b) / q*, z1 and z2 normal of variance q* and correlation c. NaN where q* is 0 or infinite.
+
+    Source: Poole et al. 2016 (arXiv 1606.05340), equation 5.
+
+    >>> from winit.activations import tanh
+    >>> correlation_fixed_point(tanh(), 1.0, 0.1), 0 < correlation_fixed_point(tanh(), 4.0, 0.1) < 1
+    (1.0, True)
+
+    """
+    q = fixed_point(f, s, b)
+    if not 0 < q < math.inf:
+        return math.nan
+    if chi(f, s, q) <= 1:
+        return 1.0
+    c = 0.5
+    for _ in range(steps):
+        after = (s * _together(f.value, q, c) + b) / q
+        if abs(after - c) < 1e-13:
+            break
+        c = after
+    return c
+
+
+def correlation_length(f: Activation, s: float, b: float) -> float:
+    """Return xi = -1 / ln(s E f'(z1) f'(z2)) at c*: layers over which what tells two inputs apart shrinks by e.
+
+    Networks much deeper than a few xi cannot be trained. inf at the edge of chaos (chi_1 = 1); NaN where q* is 0 or
+    infinite.
+
+    Source: Schoenholz et al. 2017 (arXiv 1611.01232), equation 9.
+
+    >>> from winit.activations import tanh
+    >>> round(correlation_length(tanh(), 1.0, 0.1), 2)
+    2.68
+
+    """
+    q = fixed_point(f, s, b)
+    if not 0 < q < math.inf:
+        return math.nan
+    c = correlation_fixed_point(f, s, b)
+    slope = chi(f, s, q) if c == 1 else s * _together(f.derivative, q, c)
+    return math.inf if abs(slope - 1) < 1e-9 else -1 / math.log(slope) if slope < 1 else math.nan
+
+
+# ---- expectations
+
+
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(400)
+
+
+def _power(
+    function: Callable[[Any], Any], power: int, mean: float, variance: float, scale: float = 1.0, centre: float = 0.0
+) -> float:
+    """E ((g(z) - centre) / scale)^power, z ~ N(mean, variance), on both sides of the kink that g may have at 0."""
+    if not (math.isfinite(mean) and 0 <= variance < math.inf):
+        return math.nan
+    if variance == 0:
+        return float(((function(np.array([mean])) - centre) / scale)[0] ** power)
+    std = math.sqrt(variance)
+    kink = min(max(-mean / std, -REACH), REACH)
+    nodes, masses = _nodes()
+    total = 0.0
+    with np.errstate(all="ignore"):
+        for low, high in ((-REACH, kink), (kink, REACH)):
+            half = (high - low) / 2
+            at = low + half * (nodes + 1)
+            density = np.exp(-at * at / 2) / math.sqrt(2 * math.pi)
+            value = ((function(mean + std * at) - centre) / scale) ** power
+            total += float((half * masses * density * value).sum())
+    return total
+
+
+def _together(function: Callable[[Any], Any], q: float, c: float) -> float:
+    """E g(z1) g(z2), both N(0, q) and of correlation c: z2 = c z1 + sqrt(1 - c^2) another."""
+    nodes, masses = np.polynomial.legendre.leggauss(200)
+    at, mass = 8.5 * nodes, 8.5 * masses * np.exp(-((8.5 * nodes) ** 2) / 2) / math.sqrt(2 * math.pi)
+    std = math.sqrt(q)
+    second = c * at[:, None] + math.sqrt(max(1 - c * c, 0.0)) * at
+    return float((mass[:, None] * mass * function(std * at)[:, None] * function(std * second)).sum())

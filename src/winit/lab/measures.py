@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["VERDICTS", "Measured", "spread", "verdict_of"]
+from winit._dense.statistics import batch_statistics
+
+__all__ = ["VERDICTS", "Measured", "verdict_of"]
 
 VERDICTS = ("healthy", "vanishing", "exploding", "dead", "saturated")
 SMALL, LARGE = 1e-2, 1e2  # of the input's size, or of the gradient's at the output: vanished below, exploded above
@@ -19,7 +21,11 @@ class Measured(NamedTuple):
     """Statistics of a batch (samples, units), in float64; inf where an element is not finite.
 
     mean, std, second_moment : over all elements. unit_std : mean of the units' stds. dead : share of units that are 0
-    for all samples. correlation : mean cosine of two samples.
+    for all samples. correlation : mean cosine of two samples; NaN where one is all 0. spread : of singular values,
+    where the batch is J' g, g standard normal: tr M^2 n / (tr M)^2, M = J J'.
+
+    |J' g|^2 has mean tr M and variance 2 tr M^2. With the same J for all samples the spread would be exact but for
+    sampling; where J depends on the sample, its spread from sample to sample is in it too.
     """
 
     mean: float
@@ -28,45 +34,34 @@ class Measured(NamedTuple):
     unit_std: float
     dead: float
     correlation: float
+    spread: float
 
     @classmethod
-    def of(cls, y: np.ndarray) -> Measured:
-        """Take the statistics."""
-        dead = float((y == 0).all(axis=0).mean())
-        if not np.isfinite(y).all():
-            return cls(math.inf, math.inf, math.inf, math.inf, dead, math.inf)
-        wide = y.astype(np.float64)
-        mean, second = float(wide.mean()), float((wide * wide).mean())
-        std = float(np.sqrt(((wide - mean) ** 2).mean()))
-        return cls(mean, std, second, float(wide.std(axis=0).mean()), dead, _correlation(wide))
+    def of(cls, y: np.ndarray, *, gradient: bool = False, threads: int | None = None) -> Measured:
+        """Take the statistics; of a gradient not dead and correlation, which are NaN, and of others not the spread."""
+        if y.dtype.kind != "f" or y.dtype.itemsize not in (4, 8):
+            y = y.astype(np.float64)
+        found = batch_statistics(np.ascontiguousarray(y), directions=not gradient, threads=threads)
+        samples, units = y.shape
+        dead = math.nan if found.nonzeros is None else float((found.nonzeros == 0).mean())
+        if not np.isfinite(found.variance).all():
+            return cls(*(math.inf,) * 4, dead, *((math.nan, math.inf) if gradient else (math.inf, math.nan)))
+        mean, varying = float(found.mean.mean()), float(found.variance.mean())
+        second = varying + float((found.mean * found.mean).mean())
+        std = math.sqrt(varying + float(((found.mean - mean) ** 2).mean()))
+        correlation = spread = math.nan
+        if found.direction is not None and samples > 1 and not found.blank:
+            total = float((found.direction * found.direction).sum())
+            correlation = (total - samples) / (samples * (samples - 1))
+        elif gradient and samples > 1:
+            spread = _spread(found.lengths, units)
+        return cls(mean, std, second, float(np.sqrt(found.variance).mean()), dead, correlation, spread)
 
 
-def _correlation(y: np.ndarray) -> float:
-    """Mean cosine over pairs of samples: from the length of the sum of unit vectors."""
-    batch = len(y)
-    largest = np.abs(y).max(axis=1, keepdims=True)
-    if batch < 2 or (largest == 0).any():
-        return math.nan
-    units = y / largest
-    units = units / np.sqrt((units * units).sum(axis=1, keepdims=True))
-    total = units.sum(axis=0)
-    return float(((total * total).sum() - batch) / (batch * (batch - 1)))
-
-
-def spread(grad: np.ndarray) -> float:
-    """Estimate tr M^2 n / (tr M)^2, M = J J': for normal g, |J' g|^2 has mean tr M and variance 2 tr M^2.
-
-    With the same J for all samples it would be exact but for sampling; where J depends on the sample, its spread from
-    sample to sample is in it too.
-    """
-    wide = grad.astype(np.float64)
-    norms = (wide * wide).sum(axis=1)
-    mean = norms.mean()
-    if len(norms) < 2 or mean == 0:
-        return math.nan
-    if not np.isfinite(norms).all():
-        return math.inf
-    return float(norms.var() / (mean * mean) * grad.shape[1] / 2)
+def _spread(lengths: np.ndarray, units: int) -> float:
+    """Estimate tr M^2 n / (tr M)^2 from the sums of squares of samples."""
+    mean = float(lengths.mean())
+    return float(lengths.var()) / (mean * mean) * units / 2 if mean else math.nan
 
 
 def verdict_of(y: Measured, grad_std: float, given: Measured, sent_std: float, saturated: float = 0.0) -> str:

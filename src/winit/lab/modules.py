@@ -133,7 +133,7 @@ def _measured(tensor: Any, module: Any) -> Measured:
 def _table(calls: list[dict[str, Any]], given: Any, top_std: float) -> Table:
     first = _first_floating([*given[0], *given[1].values()])
     rows: dict[str, list[Any]] = {}
-    none = Measured(*(math.nan,) * 6)
+    none = Measured(*(math.nan,) * 7)
     # Where what comes in is no signal, as tokens are, the first call's output is what the others are measured by.
     base: Measured = none if not calls else calls[0]["y"] if first is None else _measured(first, None)
     for layer, call in enumerate(calls, 1):

@@ -6,7 +6,7 @@ loop over classes, and exponentials are winit's own. So a run's bits depend on n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,7 +180,14 @@ class Network:
 
     # ---- the passes
 
-    def forward(self, x: np.ndarray, *, stats: bool = False, dropout: Sequence[np.ndarray | None] = ()) -> Trace:
+    def forward(
+        self,
+        x: np.ndarray,
+        *,
+        stats: bool = False,
+        dropout: Sequence[np.ndarray | None] = (),
+        watch: Callable[[int, np.ndarray], None] | None = None,
+    ) -> Trace:
         """Run a batch through all layers.
 
         Parameters
@@ -188,6 +195,7 @@ class Network:
         x : (batch, widths[0]), as check_input returns it.
         stats : bool. Take the statistics of each layer's output while it is in the cache.
         dropout : for each layer what its output is multiplied with, or None.
+        watch : called with each layer's number and output, as soon as that is there.
 
         """
         trace = Trace([], [], [], [], [])
@@ -204,38 +212,46 @@ class Network:
             trace.tapes.append(tape)
             trace.stats.append(tape.stats)
             trace.scales.append(scale)
+            if watch is not None:
+                watch(layer + 1, y)
             held = y
         return trace
 
-    def backward(self, trace: Trace, grad: np.ndarray, *, want: str = "all", dropout: Sequence[Any] = ()) -> Gradients:
+    def backward(self, trace: Trace, grad: np.ndarray, *, dropout: Sequence[Any] = ()) -> Gradients:
         """Run a gradient at the network's output back through all layers.
 
         Parameters
         ----------
         trace : of forward.
         grad : of the output's shape and dtype.
-        want : "all", or "outputs" for no gradients of weights and biases.
         dropout : as of forward.
 
         """
-        weights: list[np.ndarray] = []
-        biases: list[np.ndarray] = []
-        outputs = []
-        asked = ("x",) if want == "outputs" else ("x", "weight", "bias")
+        steps = list(self._back(trace, grad, ("x", "weight", "bias"), dropout))[::-1]
+        outputs, dxs, weights, biases = map(list, zip(*steps, strict=True))
+        return Gradients(weights, biases, outputs, dxs[0])
+
+    def watch_gradients(self, trace: Trace, grad: np.ndarray, watch: Callable[[int, np.ndarray], None]) -> None:
+        """Run a gradient back without those of weights and biases; watch is given each layer's number and gradient.
+
+        The gradient is the one at the layer's output, the last layer's first. None is kept.
+        """
+        for layer, (own, _, _, _) in zip(range(self.depth, 0, -1), self._back(trace, grad, ("x",), ()), strict=True):
+            watch(layer, own)
+
+    def _back(self, trace: Trace, grad: np.ndarray, want: Sequence[str], dropout: Sequence[Any]) -> Iterator[Any]:
+        """Give each layer's gradients from the last to the first: at its output, at its input, of weight and bias."""
         for layer in reversed(range(self.depth)):
-            outputs.append(grad)
+            own = grad
             if dropout and dropout[layer] is not None:
                 grad = grad * dropout[layer]
-            dx, dweight, dbias = dense_backward(grad, trace.tapes[layer], want=asked, threads=self.threads)
+            dx, dweight, dbias = dense_backward(grad, trace.tapes[layer], want=want, threads=self.threads)
             assert dx is not None
             back = self._normalised_back(dx, trace.inputs[layer], trace.scales[layer])
             if self.residual and grad.shape == back.shape:
                 back = back + grad
-            if dweight is not None and dbias is not None:
-                weights.append(dweight)
-                biases.append(dbias)
+            yield own, back, dweight, dbias
             grad = back
-        return Gradients(weights[::-1], biases[::-1], outputs[::-1], grad)
 
     def _row_means(self, x: np.ndarray) -> np.ndarray:
         """Means of rows, as a product with ones: in the dense pass's order, in float64."""

@@ -11,12 +11,12 @@ from winit._core.checks import check_integer
 from winit._core.drawing import draw
 from winit._kernels.activation_rows import BIT
 from winit.lab.mean_field import LayerTheory, variances, weight_variance
-from winit.lab.measures import Measured, spread, verdict_of
+from winit.lab.measures import Measured, verdict_of
 from winit.lab.network import Network
 from winit.lab.tables import Table
 from winit.schemes.plain import normal
 
-__all__ = ["signal"]
+__all__ = ["expected", "signal"]
 
 
 def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
@@ -37,8 +37,7 @@ def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
                             the batch; 1 for an isometry. NaN for the last layer, and for a batch of one
     correlation             mean cosine of the outputs of two samples
     expected_std, expected_second_moment, expected_grad_std
-                            of a very wide network (mean_field.variances); NaN for weights whose mean is not 0, and for
-                            networks with residuals or norms
+                            of a very wide network (mean_field.variances); NaN for weights whose mean is not 0
     verdict                 the first that holds: exploding: not finite, or its size or grad_std above 100 times that of
                             the input or of the gradient at the output; dead: nine tenths of the units; saturated: half
                             of the elements, of an activation other than relu and leaky_relu; vanishing: unit_std below
@@ -69,30 +68,31 @@ def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
     if not isinstance(network, Network):
         raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
     x = network.draw_input(check_integer(batch, "batch")) if x is None else network.check_input(x)
+    signals: list[Measured] = []
+    gradients: list[Measured] = []
     with np.errstate(all="ignore"):
-        trace = network.forward(x, stats=True)
+        given = Measured.of(x, threads=network.threads)
+        trace = network.forward(
+            x, stats=True, watch=lambda _, y: signals.append(Measured.of(y, threads=network.threads))
+        )
         top = draw(
             normal(), trace.outputs[-1].shape, seed=network.seed, name="output gradient", dtype=network.dtype,
             threads=network.threads,
         )  # fmt: skip
-        # A gradient that meets an infinite signal would be NaN: what the signal did is told by the signal.
-        gradients = network.backward(trace, top, want="outputs").outputs
-        return _table(network, x, top, trace.outputs, [stats.saturated for stats in trace.stats if stats], gradients)
+        network.watch_gradients(
+            trace, top, lambda _, grad: gradients.append(Measured.of(grad, gradient=True, threads=network.threads))
+        )
+        saturated = [stats.saturated for stats in trace.stats if stats]
+        return _table(network, given, signals, saturated, gradients[::-1])
 
 
 def _table(
-    network: Network,
-    x: np.ndarray,
-    top: np.ndarray,
-    outputs: list[np.ndarray],
-    saturated: list[float],
-    gradients: list[np.ndarray],
+    network: Network, given: Measured, signals: list[Measured], saturated: list[float], gradients: list[Measured]
 ) -> Table:
-    given, sent = Measured.of(x), Measured.of(top)
-    theory = _expected(network, given.second_moment, sent.std)
+    sent_std = gradients[-1].std
+    theory = expected(network, given, sent_std)
     rows: dict[str, list[Any]] = {}
-    for layer, (output, gradient, expected) in enumerate(zip(outputs, gradients, theory, strict=True), 1):
-        y, grad = Measured.of(output), Measured.of(gradient)
+    for layer, (y, grad, wide) in enumerate(zip(signals, gradients, theory, strict=True), 1):
         bends = network.activations[layer - 1].row.kept != BIT
         row: dict[str, Any] = {
             "layer": layer,
@@ -104,23 +104,37 @@ def _table(
             "saturated": saturated[layer - 1],
             "grad_mean": grad.mean,
             "grad_std": grad.std,
-            "spread": math.nan if layer == network.depth else spread(gradient),
+            "spread": math.nan if layer == network.depth else grad.spread,
             "correlation": y.correlation,
-            "expected_std": expected.std,
-            "expected_second_moment": expected.second_moment,
-            "expected_grad_std": expected.grad_std,
-            "verdict": verdict_of(y, grad.std, given, sent.std, saturated[layer - 1] if bends else 0.0),
+            "expected_std": wide.std,
+            "expected_second_moment": wide.second_moment,
+            "expected_grad_std": wide.grad_std,
+            "verdict": verdict_of(y, grad.std, given, sent_std, saturated[layer - 1] if bends else 0.0),
         }
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
     return Table(rows)
 
 
-def _expected(network: Network, second_moment: float, grad_std: float) -> list[LayerTheory]:
+def expected(network: Network, given: Measured, grad_std: float) -> list[LayerTheory]:
+    """What mean-field theory expects of a network's layers; NaN where its weights are no draws of mean 0.
+
+    Parameters
+    ----------
+    given : of the input. grad_std : of the gradient at the output.
+
+    """
     shapes = list(zip(network.widths[1:], network.widths, strict=False))
-    if network.residual or network.norm:
-        return [LayerTheory(*(math.nan,) * 5)] * network.depth
-    weights = [weight_variance(scheme, shape) for scheme, shape in zip(network.schemes, shapes, strict=True)]
-    bias = network.bias.moments((network.widths[1],), "oi")
-    biases = [bias.std**2 + bias.mean**2] * network.depth
-    return variances(second_moment, network.widths, network.activations, weights, biases, grad_std)
+    biases = [network.bias.moments((units,), "oi") for units, _ in shapes]
+    return variances(
+        given.second_moment,
+        network.widths,
+        network.activations,
+        [weight_variance(scheme, shape) for scheme, shape in zip(network.schemes, shapes, strict=True)],
+        [bias.std**2 for bias in biases],
+        grad_std,
+        mean=given.mean,
+        bias_means=[bias.mean for bias in biases],
+        residual=network.residual,
+        norm=network.norm,
+    )
