@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from winit._core.drawing import draw
 from winit._core.scheme import Scheme
 from winit.activations import Activation
 from winit.lab.comparison import compare, digits
-from winit.lab.finite_width import strays
-from winit.lab.mean_field import variances, weight_variance
 from winit.lab.measures import Measured
 from winit.lab.network import Network
 from winit.lab.octaves import Octaves
 from winit.lab.page_writing import Ids, grid, items, note, paragraph, section, table, unfolded
-from winit.lab.propagation import signal
+from winit.lab.propagation import expected, signal
 from winit.lab.svg import Bar, Chart, Row, dots, number, ridges, swatch
 from winit.lab.tables import Table
 from winit.lab.units import symmetry
@@ -102,7 +102,7 @@ def gather(schemes: Mapping[str, Scheme], settings: Settings, progress: Callable
     for name, scheme in schemes.items():
         network = _told_of(name, lambda scheme=scheme: _network(scheme, settings))  # type: ignore[misc]
         measured = signal(network, batch=settings.batch)
-        signals[name] = {**measured.to_dict(), **_band(network, measured, settings)}
+        signals[name] = {**measured.to_dict(), **_band(network, measured, settings.batch)}
         histograms[name] = _histograms(network, settings.batch)
         count()
         del network
@@ -139,44 +139,42 @@ def _network(scheme: Scheme, settings: Settings) -> Network:
     )  # fmt: skip
 
 
-def _band(network: Network, measured: Table, settings: Settings) -> dict[str, list[float]]:
-    """The ends between which std and grad_std lie in 19 of 20 networks of this width, or more."""
-    names = ("band_low", "band_high", "grad_band_low", "grad_band_high")
-    unknown = {name: [math.nan] * network.depth for name in names}
-    weights = [weight_variance(scheme, (settings.width, settings.width)) for scheme in network.schemes]
-    if settings.residual or settings.norm or math.isnan(weights[0]):
-        return unknown
-    x = Measured.of(network.draw_input(settings.batch))
-    theory = variances(
-        x.second_moment, network.widths, network.activations, weights, [settings.bias**2] * network.depth,
-        measured.column("expected_grad_std")[-1],
-    )  # fmt: skip
-    found = strays(theory, network.widths, network.activations, weights)
-    out: dict[str, list[float]] = {name: [] for name in names}
-    for layer, stray in zip(theory, found, strict=True):
-        for stem, expected, s in (("band", layer.std, stray.std), ("grad_band", layer.grad_std, stray.grad_std)):
-            out[f"{stem}_low"].append(expected * math.exp(-2 * s))
-            out[f"{stem}_high"].append(expected * math.exp(2 * s))
+def _band(network: Network, measured: Table, batch: int) -> dict[str, list[float]]:
+    """The ends between which std and grad_std lie in 19 of 20 networks of this width, or more: two spreads of a log."""
+    given = Measured.of(network.draw_input(batch), threads=network.threads)
+    theory = expected(network, given, measured.column("grad_std")[-1])
+    out: dict[str, list[float]] = {}
+    for layer in theory:
+        for stem, wide, spread in (
+            ("band", layer.std, layer.std_log_spread),
+            ("grad_band", layer.grad_std, layer.grad_log_spread),
+        ):
+            for end, sign in (("low", -2), ("high", 2)):
+                out.setdefault(f"{stem}_{end}", []).append(wide * _exp(sign * spread))
     return out
+
+
+def _exp(power: float) -> float:
+    return math.inf if power > 700 else math.exp(power)
 
 
 def _histograms(network: Network, batch: int) -> dict[str, Any]:
     """Magnitudes of each layer's outputs, and of the gradients at them: of the signal's own batch and gradient."""
-    import numpy as np
-
-    x = network.draw_input(batch)
+    found: dict[str, list[Octaves]] = {"activations": [], "gradients": []}
     with np.errstate(all="ignore"):
-        trace = network.forward(x)
+        trace = network.forward(
+            network.draw_input(batch), watch=lambda _, y: found["activations"].append(Octaves.of(y))
+        )
         top = draw(
             normal(), trace.outputs[-1].shape, seed=network.seed, name="output gradient", dtype=network.dtype,
             threads=network.threads,
         )  # fmt: skip
-        gradients = network.backward(trace, top, want="outputs").outputs
-        found = {"activations": trace.outputs, "gradients": gradients}
-        return {
-            what: [{"layer": layer, **Octaves.of(each)._asdict()} for layer, each in enumerate(arrays, 1)]
-            for what, arrays in found.items()
-        }
+        network.watch_gradients(trace, top, lambda _, gradient: found["gradients"].append(Octaves.of(gradient)))
+    found["gradients"].reverse()  # they come from the last layer to the first
+    return {
+        what: [{"layer": layer, **each._asdict()} for layer, each in enumerate(counted, 1)]
+        for what, counted in found.items()
+    }
 
 
 def _symmetry(scheme: Scheme, settings: Settings) -> Table:
@@ -189,8 +187,6 @@ def _symmetry(scheme: Scheme, settings: Settings) -> Table:
         )  # fmt: skip
     except (TypeError, ValueError):  # such as a matrix that must be square: then the last layer is as the others
         network = _network(scheme, settings)
-    import numpy as np
-
     with np.errstate(all="ignore"):
         return symmetry(network, steps=SYMMETRY_STEPS, batch=32)
 
@@ -412,10 +408,10 @@ def _signal_section(ids: Ids, data: Mapping[str, Any], styles: Mapping[str, int]
         section("Measured against theory", [
             note(
                 "Solid with markers: measured. Dashed: what mean-field theory expects of a very wide network. Shaded: "
-                "where 19 of 20 networks of this width lie, or more, when weights are independent; at most so wide, "
-                "since the samples of a batch are taken to be alike."
+                "where 19 of 20 networks of this width lie, or more, when weights are independent: the band is one "
+                "sample's, and a batch of different ones strays less."
             ),
-            *([note(f"No theory is known for {', '.join(unknown)}: residuals, norms, or weights whose mean is not 0.")]
+            *([note(f"No theory is known for {', '.join(unknown)}: the mean of its weights is not 0.")]
               if unknown else []),
             grid(single),
         ], 3),
