@@ -4,6 +4,7 @@ from winit.lab.comparison import Comparison, Data, compare, digits
 from winit.lab.modules import torch_signal
 from winit.lab.network import Network
 from winit.lab.pages import Report, report, report_checkpoint, report_plan
+from winit.lab.plots import plot_histograms, plot_losses, plot_signal, plot_symmetry
 from winit.lab.propagation import signal
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, Curve, accuracy, train
@@ -21,6 +22,10 @@ __all__ = [
     "accuracy",
     "compare",
     "digits",
+    "plot_histograms",
+    "plot_losses",
+    "plot_signal",
+    "plot_symmetry",
     "report",
     "report_checkpoint",
     "report_plan",

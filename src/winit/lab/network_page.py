@@ -12,6 +12,7 @@ from winit._core.drawing import draw
 from winit._core.scheme import Scheme
 from winit.activations import Activation
 from winit.lab.comparison import compare, digits
+from winit.lab.matrices import distinct
 from winit.lab.measures import Measured
 from winit.lab.network import Network
 from winit.lab.octaves import Octaves
@@ -23,7 +24,7 @@ from winit.lab.units import symmetry
 from winit.schemes.constants import constant
 from winit.schemes.plain import normal
 
-__all__ = ["Settings", "gather", "sections"]
+__all__ = ["Settings", "chosen_layers", "gather", "sections"]
 
 CLASSES = 10  # of the network whose symmetry is asked
 SYMMETRY_STEPS = 3
@@ -106,7 +107,7 @@ def gather(schemes: Mapping[str, Scheme], settings: Settings, progress: Callable
         histograms[name] = _histograms(network, settings.batch)
         count()
         del network
-        units[name] = _symmetry(scheme, settings).to_dict()
+        units[name] = _symmetry(scheme, settings)
         count()
     trained = {"left_out": training} if training else _training(schemes, settings, count)
     rows = [_verdict(name, signals[name], units[name], trained) for name in schemes]
@@ -177,7 +178,8 @@ def _histograms(network: Network, batch: int) -> dict[str, Any]:
     }
 
 
-def _symmetry(scheme: Scheme, settings: Settings) -> Table:
+def _symmetry(scheme: Scheme, settings: Settings) -> dict[str, Any]:
+    """The table of symmetry, and beside each layer's units how many differ in their incoming weights."""
     widths = [settings.width] * (settings.depth + 1) + [CLASSES]
     try:
         network = Network(
@@ -188,7 +190,9 @@ def _symmetry(scheme: Scheme, settings: Settings) -> Table:
     except (TypeError, ValueError):  # such as a matrix that must be square: then the last layer is as the others
         network = _network(scheme, settings)
     with np.errstate(all="ignore"):
-        return symmetry(network, steps=SYMMETRY_STEPS, batch=32)
+        found = symmetry(network, steps=SYMMETRY_STEPS, batch=32).to_dict()
+    weights = [distinct(weight) for weight in network.weights if isinstance(weight, np.ndarray)]
+    return {**found, "distinct_weights": weights * (SYMMETRY_STEPS + 1)}
 
 
 def _why_untrained(settings: Settings) -> str | None:
@@ -243,20 +247,25 @@ def _curve(losses: Sequence[Sequence[float]], steps: int) -> dict[str, list[floa
 
 
 def _verdict(name: str, found: Mapping[str, Any], units: Mapping[str, Any], trained: Any) -> dict[str, Any]:
-    distinct = _fewest(units, max(units["step"]))
+    hidden = max(units["layer"]) - 1
+    one = any(
+        count == 1 < size for count, size in zip(units["distinct_weights"][:hidden], units["units"], strict=False)
+    )
+    last = _fewest(units, max(units["step"]))
     verdicts = found["verdict"]
     first = next((layer for layer, verdict in zip(found["layer"], verdicts, strict=True) if verdict != "healthy"), None)
     kind = "healthy" if first is None else verdicts[first - 1]
     row: dict[str, Any] = {
         "scheme": name,
-        "verdict": "symmetric" if distinct is not None and distinct[0] == 1 < distinct[1] else kind,
+        # Outputs alone do not tell: those of dead units, and what is not finite, are equal too.
+        "verdict": "symmetric" if one and last is not None and last[0] == 1 else kind,
         "first_layer": first,
         "first_verdict": None if first is None else kind,
         "last_std": found["std"][-1],
         "first_grad_std": found["grad_std"][0],
         "sent_grad_std": found["grad_std"][-1],
-        "distinct_units": None if distinct is None else distinct[0],
-        "units": None if distinct is None else distinct[1],
+        "distinct_units": None if last is None else last[0],
+        "units": None if last is None else last[1],
     }
     summary = {each["scheme"]: each for each in trained.get("summary", ())}.get(name, {})
     if not trained["left_out"]:
@@ -424,8 +433,12 @@ def _edges(power: int) -> tuple[float, float]:
     return math.ldexp(1.0, power), math.ldexp(1.0, power + 1)
 
 
-def _chosen(depth: int) -> list[int]:
-    """Layers to show: the first, the last and evenly spaced ones between."""
+def chosen_layers(depth: int) -> list[int]:
+    """Choose layers to show, counted from 0: the first, the last and evenly spaced ones between.
+
+    >>> chosen_layers(20)
+    [0, 4, 8, 11, 15, 19]
+    """
     count = min(depth, HISTOGRAMS)
     return sorted({round(at * (depth - 1) / max(count - 1, 1)) for at in range(count)})
 
@@ -435,7 +448,7 @@ def _histogram_section(ids: Ids, data: Mapping[str, Any], styles: Mapping[str, i
     for name, found in data["histograms"].items():
         charts, tables = [], []
         for what, each in found.items():
-            rows = [_ridge(each[at]) for at in _chosen(len(each))]
+            rows = [_ridge(each[at]) for at in chosen_layers(len(each))]
             zeros = ", ".join(f"layer {each[at]['layer']} {_share(each[at]['zeros'], each[at])}" for at in (0, -1))
             label = f"{name}: {what}"
             description = f"Histograms of magnitudes, a row a layer. Exact zeros: {zeros}."
@@ -469,7 +482,7 @@ def _ridge(each: Mapping[str, Any]) -> Row:
 
 
 def _octave_table(ids: Ids, label: str, found: Sequence[Mapping[str, Any]]) -> str:
-    chosen = [found[at] for at in _chosen(len(found))]
+    chosen = [found[at] for at in chosen_layers(len(found))]
     there = [each for each in chosen if each["counts"]]
     lowest = min((each["lowest"] for each in there), default=0)
     highest = max((each["lowest"] + len(each["counts"]) for each in there), default=0)
@@ -546,7 +559,7 @@ def _symmetry_section(ids: Ids, data: Mapping[str, Any], styles: Mapping[str, in
         if pair[0] is None or pair[1] is None:
             continue
         before, after = pair[0], pair[1]
-        rows.append([name, before[1], before[0], after[0]])
+        rows.append([name, before[1], min(units["distinct_weights"][: max(units["layer"]) - 1]), before[0], after[0]])
         points.append(
             (
                 name,
@@ -558,12 +571,13 @@ def _symmetry_section(ids: Ids, data: Mapping[str, Any], styles: Mapping[str, in
         )
     if not rows:
         return section("Symmetry", [paragraph("A network of one layer has no hidden units that could be one.")])
-    one = [row[0] for row in rows if row[3] == 1]
+    one = [row["scheme"] for row in data["verdicts"] if row["verdict"] == "symmetric"]
     description = f"Circles: at the start; crosses: after training. {', '.join(one) or 'No scheme'} stays at one unit."
     every = [
         table(
             ids, f"{name}: different units by step and layer.",
-            ["step", "layer", "units", "different outputs", "different gradients"],
+            ["step", "layer", "units", "different outputs", "different gradients",
+             "different weights at the start"],
             [list(row) for row in zip(*units.values(), strict=True)],
         )
         for name, units in data["symmetry"].items()
@@ -573,12 +587,14 @@ def _symmetry_section(ids: Ids, data: Mapping[str, Any], styles: Mapping[str, in
             "Units of a layer that start equal compute the same and get the same gradient, so that every step leaves "
             f"them equal. Here is the hidden layer with the fewest different units, before and after {SYMMETRY_STEPS} "
             "steps of gradient descent, of a network with a linear layer of 10 classes on top. Units are told apart by "
-            "their outputs' bits."
+            "their outputs' bits: those that are 0 for every sample, or not finite, look like one, and are one only if "
+            "their weights are."
         ),
         grid([dots(ids.next("chart"), "Different units (circle above: before; cross below: after)", description, points,
                    "different units", apart=True, log=True, ends=[1.0, float(max(row[1] for row in rows))])]),
         table(ids, "The hidden layer with the fewest different units.",
-              ["scheme", "units", "different at the start", f"different after {SYMMETRY_STEPS} steps"], rows,
+              ["scheme", "units", "different weights", "different at the start",
+               f"different after {SYMMETRY_STEPS} steps"], rows,
               marks=[swatch(styles[row[0]]) for row in rows], most=None),
         unfolded("Every layer and step", every),
     ]  # fmt: skip
