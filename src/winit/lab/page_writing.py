@@ -5,12 +5,11 @@ All that is given as text is escaped here or in winit.lab.svg; what is given as 
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from winit.lab.svg import number
+from winit.lab.svg import escaped, number
 
 __all__ = ["Ids", "document", "grid", "items", "note", "paragraph", "plain", "section", "table", "unfolded"]
 
@@ -81,12 +80,6 @@ addEventListener("beforeprint",()=>{for(const d of document.querySelectorAll("de
 """
 
 
-def _escaped(text: object) -> str:
-    """Escape a text, and show what does not print as Python writes it in a string."""
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
-    return html.escape(shown)
-
-
 class Ids:
     """Give ids that no other element of the page has."""
 
@@ -114,17 +107,17 @@ def plain(value: Any) -> Any:
 
 def paragraph(text: str) -> str:
     """Write a paragraph."""
-    return f"<p>{_escaped(text)}</p>"
+    return f"<p>{escaped(text)}</p>"
 
 
 def note(text: str) -> str:
     """Write a paragraph that explains what is above it."""
-    return f'<p class="muted">{_escaped(text)}</p>'
+    return f'<p class="muted">{escaped(text)}</p>'
 
 
 def items(texts: Sequence[str]) -> str:
     """Write a list."""
-    return f"<ul>{''.join(f'<li>{_escaped(text)}</li>' for text in texts)}</ul>"
+    return f"<ul>{''.join(f'<li>{escaped(text)}</li>' for text in texts)}</ul>"
 
 
 def grid(charts: Sequence[str]) -> str:
@@ -134,11 +127,11 @@ def grid(charts: Sequence[str]) -> str:
 
 def unfolded(summary: str, parts: Sequence[str]) -> str:
     """Fold parts away until a reader unfolds them."""
-    return f"<details><summary>{_escaped(summary)}</summary>{''.join(parts)}</details>"
+    return f"<details><summary>{escaped(summary)}</summary>{''.join(parts)}</details>"
 
 
 def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else f"{value:,}" if type(value) is int else _escaped(value)
+    return number(value) if isinstance(value, float) else f"{value:,}" if type(value) is int else escaped(value)
 
 
 def table(
@@ -174,7 +167,7 @@ def table(
         for name, right in zip(names, numeric, strict=True)
     ]
     identity = ids.next("table")
-    head = "".join(f'<th scope="col"{kind}>{_escaped(name)}</th>' for name, kind in zip(names, kinds, strict=True))
+    head = "".join(f'<th scope="col"{kind}>{escaped(name)}</th>' for name, kind in zip(names, kinds, strict=True))
     body = []
     for at in shown:
         first, *others = rows[at]
@@ -183,14 +176,14 @@ def table(
         body.append(f'<tr><th scope="row"{kinds[0]}>{mark}{_cell(first)}</th>{cells}</tr>')
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{identity}"><table>'
-        f'<caption id="{identity}">{_escaped(caption)}</caption>'
+        f'<caption id="{identity}">{escaped(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
 def section(heading: str, parts: Sequence[str], level: int = 2) -> str:
     """Write a heading and what belongs to it."""
-    return f"<section><h{level}>{_escaped(heading)}</h{level}>{''.join(parts)}</section>"
+    return f"<section><h{level}>{escaped(heading)}</h{level}>{''.join(parts)}</section>"
 
 
 def document(title: str, lede: str, parts: Sequence[str], command: str, version: str) -> str:
@@ -204,7 +197,7 @@ def document(title: str, lede: str, parts: Sequence[str], command: str, version:
     again = section(
         "The command that makes this page",
         [
-            f'<pre tabindex="0" role="region" aria-label="Command">{_escaped(command)}</pre>',
+            f'<pre tabindex="0" role="region" aria-label="Command">{escaped(command)}</pre>',
             note(f"Written by winit {version}. The same command gives the same page, byte by byte."),
         ],
     )
@@ -212,9 +205,9 @@ def document(title: str, lede: str, parts: Sequence[str], command: str, version:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>{_escaped(title)}</title><style>{_STYLE}</style></head>\n"
-        f'<body><a class="skip" href="#content">Skip to the results</a><header><h1>{_escaped(title)}</h1>'
-        f'<p>{_escaped(lede)}</p></header>\n<main id="content" tabindex="-1">'
+        f"<title>{escaped(title)}</title><style>{_STYLE}</style></head>\n"
+        f'<body><a class="skip" href="#content">Skip to the results</a><header><h1>{escaped(title)}</h1>'
+        f'<p>{escaped(lede)}</p></header>\n<main id="content" tabindex="-1">'
         + "\n".join([*parts, again])
         + f"</main><script>{_SCRIPT}</script></body></html>\n"
     )

@@ -162,12 +162,12 @@ def _pictures(ids: Ids, rows: Sequence[Mapping[str, Any]]) -> str:
     gains = dots(
         ids.next("chart"), "Expected gain of variance",
         "A row for each kind of matrix: fan_in times the variance of a weight. A cross where there is a warning.",
-        points, "fan_in x (std² + mean²)", log=True, lines=[(1.0, "LeCun 1"), (2.0, "He 2")],
+        points, "fan_in x (std² + mean²)", log=True, lines=[(1.0, "1"), (2.0, "2")], ends=(0.1, 10.0),
     )  # fmt: skip
     parts = [
         note(
             "Gain of variance: what a layer multiplies the mean square of its inputs with, before the activation. relu "
-            "halves it, so that 2 keeps a signal's size there; 1 does where there is no activation."
+            "halves it, so that 2, He's, keeps a signal's size there; 1, LeCun's, does where there is no activation."
         ),
         *([note(f"{left} smaller rows of matrices are in the table and not in the picture of gains.")] if left else []),
         grid([chart.render(ids.next("chart")), gains]),

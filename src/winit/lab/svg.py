@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["STYLES", "Bar", "Chart", "Row", "dots", "number", "ridges", "swatch"]
+__all__ = ["STYLES", "Bar", "Chart", "Row", "dots", "escaped", "number", "ridges", "swatch"]
 
 STYLES = 8  # markers and colours; dashes have a period of their own, so that the ninth series differs from the first
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2")
@@ -21,6 +21,15 @@ _CHARACTER = 6.9  # the width of a character, whose size is 12, on the side of c
 _LINE = 15  # from one label to the next
 _EDGE = 16  # above and below a logarithmic axis, where 0 and infinity are
 _MOST_POINTS = 40  # of one line, that can be pointed at; the line itself has them all
+
+
+def escaped(text: object) -> str:
+    r"""Escape a text for HTML and SVG; what does not print stands as Python writes it in a string.
+
+    >>> escaped("a<b\x1b")
+    'a&lt;b\\x1b'
+    """
+    return html.escape("".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text)))
 
 
 def number(value: float) -> str:
@@ -69,13 +78,13 @@ def _marker(style: int, x: float, y: float) -> str:
 
 
 def _point(inside: str, text: str) -> str:
-    return f'<g class="pt" tabindex="0" role="img"><title>{html.escape(text, quote=False)}</title>{inside}</g>'
+    return f'<g class="pt" tabindex="0" role="img"><title>{escaped(text)}</title>{inside}</g>'
 
 
 def _words(x: float, y: float, text: str, kind: str = "", anchor: str = "") -> str:
     kinds = f' class="{kind}"' if kind else ""
     anchors = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{_at(x)}" y="{_at(y)}"{kinds}{anchors}>{html.escape(text, quote=False)}</text>'
+    return f'<text x="{_at(x)}" y="{_at(y)}"{kinds}{anchors}>{escaped(text)}</text>'
 
 
 def _cut(text: str, most: int) -> str:
@@ -85,10 +94,10 @@ def _cut(text: str, most: int) -> str:
 def _framed(identity: str, title: str, description: str, height: float, inside: Sequence[str]) -> str:
     """A figure: its caption, the picture with its text alternatives, and a line for the value that is pointed at."""
     return (
-        f'<figure class="chart" id="{identity}"><figcaption>{html.escape(title)}</figcaption>'
+        f'<figure class="chart" id="{identity}"><figcaption>{escaped(title)}</figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_at(height)}" role="img" aria-labelledby="{identity}-t {identity}-d">'
-        f'<title id="{identity}-t">{html.escape(title, quote=False)}</title>'
-        f'<desc id="{identity}-d">{html.escape(description, quote=False)}</desc>'
+        f'<title id="{identity}-t">{escaped(title)}</title>'
+        f'<desc id="{identity}-d">{escaped(description)}</desc>'
         + "".join(inside)
         + '</svg><p class="read" aria-live="polite"></p></figure>'
     )
