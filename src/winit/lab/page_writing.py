@@ -33,10 +33,10 @@ a{color:var(--focus)}.muted{color:var(--muted);font-size:.875rem}
 :focus-visible{outline:3px solid var(--focus);outline-offset:2px}
 .scroll{overflow-x:auto;max-width:100%;margin:8px 0 16px;position:relative}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--muted);padding-bottom:4px;max-width:75ch}
+caption{text-align:left;color:var(--muted);padding-bottom:4px;max-width:min(75ch,100vw - 32px)}
 th,td{padding:4px 10px;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top;white-space:nowrap}
 th.n,td.n{text-align:right}td.w{white-space:normal;min-width:16em}thead th{border-bottom:2px solid var(--muted)}
-tbody th{font-weight:600}
+tbody th{font-weight:600;white-space:normal;overflow-wrap:anywhere;min-width:9.5em}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,360px),1fr));gap:12px 24px;align-items:start}
 .chart{margin:0;max-width:540px;min-width:0}.chart figcaption{font-weight:600;font-size:.9375rem;overflow-wrap:anywhere}
 .chart svg{display:block;width:100%;height:auto;overflow:visible}
