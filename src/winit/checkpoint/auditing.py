@@ -15,9 +15,8 @@ import numpy as np
 from winit._core.checks import check_callable, check_path, check_threads
 from winit._core.dtypes import FLOATS, element_dtype
 from winit._core.keys import stream_key
-from winit._core.layouts import Layout, fans, roles
+from winit._core.layouts import roles
 from winit._core.running import run_bounds
-from winit._core.shapes import Shape
 from winit._core.threads import run_tasks
 from winit._files.collecting import Collected, collect
 from winit._files.entries import Entry, File, file_stamp, open_files
@@ -28,12 +27,12 @@ from winit._plans.param import Param
 from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.changes import changes_of
 from winit.checkpoint.duplicates import equal_along, equal_rows, same_bytes
-from winit.checkpoint.findings import Audit, Change, TensorAudit
+from winit.checkpoint.findings import Audit, Change, TensorAudit, usual_stds
 from winit.checkpoint.flags import Measured, drawn, flags_of, tells
 from winit.checkpoint.spans import DrawnSpan, made_once
 from winit.checkpoint.statistics import FRACTIONS, Gathered, Stored, Summary
 
-__all__ = ["audit", "usual_stds"]
+__all__ = ["audit"]
 
 
 def audit(
@@ -361,22 +360,3 @@ def _told(each: Measured, plan: Plan | None) -> TensorAudit:
         planned_std=planned,
         unchanged=each.unchanged,
     )
-
-
-def usual_stds(shape: Shape, layout: Layout) -> dict[str, float] | None:
-    """Return the standard deviations of the usual laws for a tensor of these fans; None for one without inputs.
-
-    >>> usual_stds((200, 100), "oi")["lecun"]
-    0.1
-    """
-    fan_in, fan_out = fans(shape, layout)
-    # Of several matrices in one, such as a fused projection, the mean: their laws are not one.
-    out = fan_out if isinstance(fan_out, int) else sum(fan_out) / len(fan_out)
-    if not fan_in or not out:
-        return None
-    return {
-        "he": math.sqrt(2 / fan_in),
-        "xavier": math.sqrt(2 / (fan_in + out)),
-        "lecun": math.sqrt(1 / fan_in),
-        "normal(0.02)": 0.02,
-    }

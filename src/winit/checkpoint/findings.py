@@ -6,7 +6,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Audit", "Change", "Flag", "TensorAudit"]
+from winit._core.layouts import Layout, fans
+from winit._core.shapes import Shape
+
+__all__ = ["Audit", "Change", "Flag", "TensorAudit", "usual_stds"]
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def usual_stds(shape: Shape, layout: Layout) -> dict[str, float] | None:
+    """Return the standard deviations of the usual laws for a tensor of these fans; None for one without inputs.
+
+    >>> usual_stds((200, 100), "oi")["lecun"]
+    0.1
+    """
+    fan_in, fan_out = fans(shape, layout)
+    # Of several matrices in one, such as a fused projection, the mean: their laws are not one.
+    out = fan_out if isinstance(fan_out, int) else sum(fan_out) / len(fan_out)
+    if not fan_in or not out:
+        return None
+    return {
+        "he": math.sqrt(2 / fan_in),
+        "xavier": math.sqrt(2 / (fan_in + out)),
+        "lecun": math.sqrt(1 / fan_in),
+        "normal(0.02)": 0.02,
+    }

@@ -10,7 +10,7 @@ from winit._core.layouts import fans
 from winit._plans.folding import fold_alike
 from winit._plans.param import Param
 from winit._plans.plan import Plan
-from winit.checkpoint.auditing import usual_stds
+from winit.checkpoint.findings import usual_stds
 from winit.checkpoint.flags import drawn
 from winit.lab.page_writing import Ids, grid, items, note, paragraph, section, table
 from winit.lab.svg import Chart, dots, number
