@@ -1,10 +1,11 @@
 """Compare dense passes round by round: one of winit, one of each peer, one of the peak, and again.
 
-    python benchmarks/interleaved.py [--rounds 9]
+    python benchmarks/interleaved.py [--rounds 9] [--signal]
 
 On a shared machine the seconds between two tests of pytest-benchmark are enough for another's load to decide a ratio;
 here whatever happens to one of a group happens to all. Prints a table of medians; the peers, shapes and activations are
-those of test_dense.py. Between calls there is a pause in which thread pools fall asleep.
+those of test_dense.py, or with --signal those of test_lab.py. Between calls there is a pause in which thread pools fall
+asleep.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import time
 
 import peak
+import test_lab
 from test_dense import PASSES, SHAPES, layer
 
 from conftest import THREADS, installed
@@ -36,7 +38,28 @@ def rounds_of(calls, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--signal", action="store_true", help="the statistics of winit.lab.signal instead")
+    asked = parser.parse_args()
+    if asked.signal:
+        signals(asked.rounds)
+    else:
+        passes(asked.rounds)
+
+
+def signals(rounds):
+    given = test_lab.made()
+    calls = {}
+    for name, pair in test_lab.PASSES.items():
+        if name == "winit" or installed(name):
+            calls |= {(name, look): call(*given) for look, call in enumerate(pair)}
+    median = rounds_of(calls, rounds)
+    print("| | bare, s | with statistics, s | ratio | of the statistics, s |\n|---|---|---|---|---|")
+    for name in dict.fromkeys(name for name, _ in calls):
+        bare, whole = median[name, 0], median[name, 1]
+        print(f"| {name} | {bare:.2f} | {whole:.2f} | {whole / bare:.2f}x | {whole - bare:.2f} |")
+
+
+def passes(rounds):
     libraries = [name for name in PASSES if name == "winit" or installed(name)]
     multiply_adds = peak.build()
     few = peak.ROUNDS // 4

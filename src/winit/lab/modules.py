@@ -13,7 +13,7 @@ from winit.lab.measures import Measured, verdict_of
 from winit.lab.tables import Table
 from winit.schemes.plain import normal
 
-__all__ = ["torch_signal"]
+__all__ = ["first_floating", "inputs_of", "torch_signal"]
 
 
 def torch_signal(model: Any, batch: Any, *, seed: int = 0) -> Table:
@@ -63,7 +63,7 @@ def torch_signal(model: Any, batch: Any, *, seed: int = 0) -> Table:
 
     def record(name: str) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:
-            tensor = _first_floating(output)
+            tensor = first_floating(output)
             if tensor is None:
                 return
             # Now: an activation that works in place will have changed it by the end.
@@ -84,8 +84,8 @@ def torch_signal(model: Any, batch: Any, *, seed: int = 0) -> Table:
             if not any(True for _ in module.children()):
                 handles.append(module.register_forward_hook(record(name)))
         with torch.enable_grad():
-            given = _inputs(batch)
-            output = _first_floating(model(*given[0], **given[1]))
+            given = inputs_of(batch)
+            output = first_floating(model(*given[0], **given[1]))
             if output is None:
                 raise ValueError("model gives no floating-point tensor, whose gradient could be sent back")
             top = draw(normal(), tuple(output.shape), seed=seed, name="output gradient", dtype="float32")
@@ -103,19 +103,20 @@ def torch_signal(model: Any, batch: Any, *, seed: int = 0) -> Table:
     return _table(calls, given, float(top.std()) if top.size else math.nan)
 
 
-def _inputs(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def inputs_of(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments and keywords that a module is called with."""
     if isinstance(batch, dict):
         return (), batch
     return (tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)), {}
 
 
-def _first_floating(output: Any) -> Any:
+def first_floating(output: Any) -> Any:
     """Find the first floating-point tensor of what a call gives: a tensor, a tuple or a mapping, as transformers'."""
     if hasattr(output, "is_floating_point"):
         return output if output.is_floating_point() and output.numel() else None
     values = output.values() if hasattr(output, "values") else output if isinstance(output, (tuple, list)) else ()
     for value in values:
-        found = _first_floating(value)
+        found = first_floating(value)
         if found is not None:
             return found
     return None
@@ -131,7 +132,7 @@ def _measured(tensor: Any, module: Any) -> Measured:
 
 
 def _table(calls: list[dict[str, Any]], given: Any, top_std: float) -> Table:
-    first = _first_floating([*given[0], *given[1].values()])
+    first = first_floating([*given[0], *given[1].values()])
     rows: dict[str, list[Any]] = {}
     none = Measured(*(math.nan,) * 7)
     # Where what comes in is no signal, as tokens are, the first call's output is what the others are measured by.

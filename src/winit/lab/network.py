@@ -178,7 +178,30 @@ class Network:
             raise ValueError("x must be finite: it holds NaN or infinity")
         return out
 
+    def astype(self, dtype: Any) -> Network:
+        """Return a network of the same stored weights and biases in another dtype."""
+        other = self.copy()
+        other.dtype = dtype_name(dtype)
+        other.weights = [np.asarray(weight).astype(other.dtype) for weight in self.weights]
+        other.biases = [bias.astype(other.dtype) for bias in self.biases]
+        return other
+
     # ---- the passes
+
+    def layer(self, layer: int, x: np.ndarray, activation: str | Activation | None = None) -> np.ndarray:
+        """Run a batch through one layer; with "identity" for its activation, up to that, and without what it skips.
+
+        Parameters
+        ----------
+        layer : int from 1. x : (batch, widths[layer - 1]), what the layer before gave. activation : None for its own.
+
+        """
+        read, _ = self._normalised(x)
+        f = self.activations[layer - 1] if activation is None else as_activation(activation)
+        y, _ = dense_forward(
+            read, self.weights[layer - 1], self.biases[layer - 1], f, layout="oi", threads=self.threads
+        )
+        return y + x if activation is None and self.residual and y.shape == x.shape else y
 
     def forward(
         self,

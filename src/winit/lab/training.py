@@ -1,4 +1,4 @@
-"""Steps of training a network: SGD with momentum, Adam, L2, dropout; every number the same on every run and machine."""
+"""Steps of training a network: SGD with momentum, Adam, penalties, dropout; every number the same on every machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from winit.lab.network import Gradients, Network, check_learning_rate, cross_ent
 from winit.lab.units import check_labels
 from winit.schemes.plain import uniform
 
-__all__ = ["SGD", "Adam", "Curve", "Optimiser", "accuracy", "train"]
+__all__ = ["SGD", "Adam", "Curve", "Optimiser", "Penalty", "Rates", "accuracy", "loss_at", "train"]
 
 
 class Optimiser(Protocol):
@@ -25,13 +25,56 @@ class Optimiser(Protocol):
         ...
 
 
-def _pairs(network: Network, gradients: Gradients) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-    """Each weight and bias with its gradient, and whether it is a weight."""
-    pairs = []
-    for weight, own in zip(network.weights, gradients.weights, strict=True):
+class Penalty(Protocol):
+    """What is added to a loss for the parameters alone."""
+
+    def value(self, network: Network) -> float:
+        """Return what is added."""
+        ...
+
+    def add_to(self, network: Network, gradients: Gradients) -> None:
+        """Add its gradients, in place."""
+        ...
+
+
+class Rates(NamedTuple):
+    """Learning rates of each layer's weights and biases."""
+
+    weights: tuple[float, ...]
+    biases: tuple[float, ...]
+
+
+def _check_rates(given: float | Rates) -> float | Rates:
+    if not isinstance(given, Rates):
+        return check_learning_rate(given)
+    return Rates(*(tuple(check_learning_rate(rate) for rate in rates) for rates in given))
+
+
+class _Parameter(NamedTuple):
+    """Weights or biases of a layer, in place, with their gradient and learning rate."""
+
+    values: np.ndarray
+    gradient: np.ndarray
+    is_weight: bool
+    rate: float
+
+
+def _parameters(network: Network, gradients: Gradients, rates: float | Rates) -> list[_Parameter]:
+    """All of a network's weights, and then all biases."""
+    if not isinstance(rates, Rates):
+        rates = Rates((rates,) * network.depth, (rates,) * network.depth)
+    if not len(rates.weights) == len(rates.biases) == network.depth:
+        raise ValueError(
+            f"learning_rate must be one, or one for the weights and biases of each of the {network.depth} layers, "
+            f"not {len(rates.weights)} and {len(rates.biases)}"
+        )
+    found = []
+    for weight, own, rate in zip(network.weights, gradients.weights, rates.weights, strict=True):
         assert not isinstance(weight, Virtual)
-        pairs.append((weight, own, True))
-    return [*pairs, *((bias, own, False) for bias, own in zip(network.biases, gradients.biases, strict=True))]
+        found.append(_Parameter(weight, own, True, rate))
+    for bias, own, rate in zip(network.biases, gradients.biases, rates.biases, strict=True):
+        found.append(_Parameter(bias, own, False, rate))
+    return found
 
 
 class SGD:
@@ -39,30 +82,31 @@ class SGD:
 
     Parameters
     ----------
-    learning_rate : float > 0. momentum : float in [0, 1). l2 : float >= 0, of weights and not of biases.
+    learning_rate : float > 0, or Rates: one for each layer's weights and biases. momentum : float in [0, 1).
+    l2 : float >= 0, of weights and not of biases.
 
     Source: Polyak 1964; torch.optim.SGD.
 
     """
 
-    def __init__(self, learning_rate: float, momentum: float = 0.0, l2: float = 0.0) -> None:
-        self.learning_rate = check_learning_rate(learning_rate)
+    def __init__(self, learning_rate: float | Rates, momentum: float = 0.0, l2: float = 0.0) -> None:
+        self.learning_rate = _check_rates(learning_rate)
         self.momentum = _share(momentum, "momentum")
         self.l2 = _not_negative(l2, "l2")
         self._velocity: list[np.ndarray] = []
 
     def step(self, network: Network, gradients: Gradients) -> None:
         """Take one step."""
-        pairs = _pairs(network, gradients)
+        parameters = _parameters(network, gradients, self.learning_rate)
         if not self._velocity:
-            self._velocity = [np.zeros_like(parameter) for parameter, _, _ in pairs]
-        for velocity, (parameter, gradient, decays) in zip(self._velocity, pairs, strict=True):
-            kind = parameter.dtype.type
+            self._velocity = [np.zeros_like(parameter.values) for parameter in parameters]
+        for velocity, (values, gradient, is_weight, rate) in zip(self._velocity, parameters, strict=True):
+            kind = values.dtype.type
             velocity *= kind(self.momentum)
             velocity += gradient
-            if decays and self.l2:
-                velocity += kind(self.l2) * parameter
-            parameter -= kind(self.learning_rate) * velocity
+            if is_weight and self.l2:
+                velocity += kind(self.l2) * values
+            values -= kind(rate) * velocity
 
 
 class Adam:
@@ -72,8 +116,8 @@ class Adam:
 
     Parameters
     ----------
-    learning_rate : float > 0. betas : two floats in [0, 1). eps : float > 0. l2 : float >= 0, added to the gradients of
-    weights.
+    learning_rate : float > 0, or Rates: one for each layer's weights and biases. betas : two floats in [0, 1).
+    eps : float > 0. l2 : float >= 0, added to the gradients of weights.
 
     Source: Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1; torch.optim.Adam.
 
@@ -81,12 +125,12 @@ class Adam:
 
     def __init__(
         self,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Rates = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         l2: float = 0.0,
     ) -> None:
-        self.learning_rate = check_learning_rate(learning_rate)
+        self.learning_rate = _check_rates(learning_rate)
         self.betas = _share(betas[0], "betas[0]"), _share(betas[1], "betas[1]")
         self.eps, self.l2 = check_number(eps, "eps"), _not_negative(l2, "l2")
         self._moments: list[tuple[np.ndarray, np.ndarray]] = []
@@ -94,22 +138,22 @@ class Adam:
 
     def step(self, network: Network, gradients: Gradients) -> None:
         """Take one step."""
-        pairs = _pairs(network, gradients)
+        parameters = _parameters(network, gradients, self.learning_rate)
         if not self._moments:
-            self._moments = [(np.zeros(p.shape), np.zeros(p.shape)) for p, _, _ in pairs]
+            self._moments = [(np.zeros(p.values.shape), np.zeros(p.values.shape)) for p in parameters]
         # Powers by products: the pow of a libm may differ in the last bit from another's.
         self._powers = [power * beta for power, beta in zip(self._powers, self.betas, strict=True)]
         first, second = self.betas
-        for (m, v), (parameter, gradient, decays) in zip(self._moments, pairs, strict=True):
+        for (m, v), (values, gradient, is_weight, rate) in zip(self._moments, parameters, strict=True):
             g = gradient.astype(np.float64)
-            if decays and self.l2:
-                g = g + self.l2 * parameter
+            if is_weight and self.l2:
+                g = g + self.l2 * values
             m *= first
             m += (1 - first) * g
             v *= second
             v += (1 - second) * (g * g)
             update = (m / (1 - self._powers[0])) / (np.sqrt(v / (1 - self._powers[1])) + self.eps)
-            parameter -= (self.learning_rate * update).astype(parameter.dtype)
+            values -= (rate * update).astype(values.dtype)
 
 
 class Curve(NamedTuple):
@@ -132,6 +176,7 @@ def train(
     batch: int = 64,
     loss: str = "cross_entropy",
     dropout: float = 0.0,
+    penalty: Penalty | None = None,
 ) -> Curve:
     """Train a network in place, on batches that are drawn from its own stream.
 
@@ -143,10 +188,11 @@ def train(
     steps : int >= 0. batch : int, samples a step, at most all; each epoch takes them in an order of its own.
     loss : "cross_entropy" or "squared_error", to 1 at the label and 0 elsewhere.
     dropout : float in [0, 1). Share of the units of hidden layers that a step leaves out; the others are scaled up.
+    penalty : L2SP, Orthogonality, or another with value(network) and add_to(network, gradients); added to the loss.
 
     Returns
     -------
-    Curve. A loss that is not finite ends training.
+    Curve. Losses are without the penalty. A loss that is not finite ends training.
 
     Raises
     ------
@@ -172,17 +218,22 @@ def train(
     share = _share(dropout, "dropout")
     if not hasattr(optimiser, "step"):
         raise TypeError(f"optimiser must be SGD, Adam or another with a step, not {shown(optimiser)}")
+    if penalty is not None and not hasattr(penalty, "add_to"):
+        raise TypeError(f"penalty must be L2SP, Orthogonality or another with add_to, not {shown(penalty)}")
     losses: list[float] = []
     with np.errstate(all="ignore"):
         for step in range(steps):
             picked = _picked(network, len(x), batch, step)
             masks = _masks(network, len(picked), share, step)
             trace = network.forward(x[picked], dropout=masks)
-            found, gradient = _loss(trace.outputs[-1], chosen[picked], loss)
+            found, gradient = loss_at(trace.outputs[-1], chosen[picked], loss)
             losses.append(found)
             if not np.isfinite(found):
                 return Curve(losses, True)
-            optimiser.step(network, network.backward(trace, gradient, dropout=masks))
+            gradients = network.backward(trace, gradient, dropout=masks)
+            if penalty is not None:
+                penalty.add_to(network, gradients)
+            optimiser.step(network, gradients)
     return Curve(losses, False)
 
 
@@ -203,7 +254,8 @@ def accuracy(network: Network, x: Any, labels: Any) -> float:
     return float((outputs.argmax(axis=1) == chosen).mean())
 
 
-def _loss(y: np.ndarray, labels: np.ndarray, loss: str) -> tuple[float, np.ndarray]:
+def loss_at(y: np.ndarray, labels: np.ndarray, loss: str) -> tuple[float, np.ndarray]:
+    """Return the loss of outputs and its gradient there."""
     if loss == "cross_entropy":
         return cross_entropy(y, labels)
     target = np.zeros(y.shape)
