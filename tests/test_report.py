@@ -220,6 +220,16 @@ def test_the_band_holds_what_it_says():
         assert (outside < 12).all(), (f, outside)
 
 
+def test_symmetric_is_what_has_equal_weights():
+    """Not what looks equal: the outputs of dead units, and what is not finite after a step."""
+    found = report({"large": winit.normal(std=1.0), "ones": winit.constant(0.01)}, "relu", depth=12, width=64, batch=16,
+                   steps=0)  # fmt: skip
+    dead = report({"he": winit.he_normal()}, "relu", depth=3, width=64, batch=16, bias=-50.0, steps=0)
+    rows = [*found.data["verdicts"], *dead.data["verdicts"]]
+    assert [row["verdict"] for row in rows] == ["exploding", "symmetric", "dead"]
+    assert [row["distinct_units"] for row in rows] == [1, 1, 1]
+
+
 def test_octaves_count_every_value():
     values = np.array([0.0, -0.0, 1.0, 1.99, 2.0, -0.5, 3e-45, np.inf, np.nan, -np.inf], np.float32)
     found = Octaves.of(values)
@@ -570,13 +580,14 @@ def test_symmetry_of_a_plan():
             "he": Param((7, 5), winit.he_normal()),
             "conv": Param((3, 3, 4, 6), winit.he_normal(), layout="io"),
             "id": Param((4, 4), winit.identity()),
+            "columns": Param((2, 3), winit.literal([[1, 2, 1], [3, 4, 3]]), layout="io"),
             "bias": Param((7,), winit.zeros()),
             "ids": Param((4, 4), winit.zeros(), "int64"),
             "tied": Param(tied="he"),
         }
     )
     rows = {row["name"]: (row["units"], row["distinct"]) for row in symmetry(plan, seed=3)}
-    assert rows == {"zero": (7, 1), "one": (7, 1), "he": (7, 7), "conv": (6, 6), "id": (4, 4)}
+    assert rows == {"zero": (7, 1), "one": (7, 1), "he": (7, 7), "conv": (6, 6), "id": (4, 4), "columns": (3, 2)}
 
 
 def test_constants_of_a_plan_are_not_drawn():
