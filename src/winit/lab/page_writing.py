@@ -37,6 +37,7 @@ caption{text-align:left;color:var(--muted);padding-bottom:4px;max-width:min(75ch
 th,td{padding:4px 10px;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top;white-space:nowrap}
 th.n,td.n{text-align:right}td.w{white-space:normal;min-width:16em}thead th{border-bottom:2px solid var(--muted)}
 tbody th{font-weight:600;white-space:normal;overflow-wrap:anywhere;min-width:9.5em}
+tbody th:has(svg){white-space:nowrap}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,360px),1fr));gap:12px 24px;align-items:start}
 .chart{margin:0;max-width:540px;min-width:0}.chart figcaption{font-weight:600;font-size:.9375rem;overflow-wrap:anywhere}
 .chart svg{display:block;width:100%;height:auto;overflow:visible}
