@@ -621,6 +621,7 @@ RIGHT = {
     "show": ["show", "{spec}"],
     "verify": ["verify", "{file}", "{spec}", "--seed", "5"],
     "audit": ["audit", "{file}", "{spec}", "--seed", "5"],
+    "report": ["report", "--plan", "{spec}", "-o", "{page}"],
     "recipes": ["recipes", "gpt2"],
 }
 WRONG_EVERYWHERE = [
@@ -677,6 +678,12 @@ WRONG = {
         *(["--against", text] for text in ("-", "", "absent", "../absent", "\0", "{spec}")),
         *(["--plot", text] for text in ("-", "", "page", "page.pdf", "absent/page.png", ".png/", "\0.png")),
     ],
+    "report": [
+        *(*WRONG_EVERYWHERE, *WRONG_PLANS, *WRONG_SEEDS, *WRONG_THREADS),
+        *(["--checkpoint", text] for text in ("-", "", "absent", "{spec}", "\0")),
+        *(["--depth", "3"], ["--residual"], ["--bias", "x"], ["--norm", "x"], ["--steps", "-1"], ["--json"]),
+        *(["-o", text] for text in ("-", "", "page", "page.pdf", "absent/page.html", ".html/", "\0.html")),
+    ],
     "recipes": [
         *WRONG_EVERYWHERE,
         ["--seed", "1"],
@@ -692,7 +699,7 @@ WRONG = {
 def test_one_wrong_argument_is_one_line(run, spec, file, tmp_path, monkeypatch, name):
     """Each wrong piece at the end and in the place of each argument."""
     monkeypatch.chdir(tmp_path)
-    places = {"spec": spec, "file": file, "new": tmp_path / "new.safetensors"}
+    places = {"spec": spec, "file": file, "new": tmp_path / "new.safetensors", "page": tmp_path / "page.html"}
     right = [argument.format_map(places) for argument in RIGHT[name]]
     before = existing(tmp_path)
     tried = 0

@@ -413,9 +413,10 @@ def test_wrong_symmetry(change, error, words):
 
 
 def test_what_is_no_network():
-    for function in (signal, symmetry):
-        with pytest.raises(TypeError, match="network must be a winit.lab.Network, not str"):
-            function("network")
+    with pytest.raises(TypeError, match="network must be a winit.lab.Network, not str"):
+        signal("network")
+    with pytest.raises(TypeError, match="Network, a Plan, a torch.nn.Module or a path, not int"):
+        symmetry(3)
     with pytest.raises(ValueError, match="network must have stored weights"):
         symmetry(Network([3, 2], "relu", winit.he_normal(), virtual=True))
 

@@ -15,7 +15,7 @@ import numpy as np
 from winit._core.checks import check_callable, check_path, check_threads
 from winit._core.dtypes import FLOATS, element_dtype
 from winit._core.keys import stream_key
-from winit._core.layouts import Layout, fans, roles
+from winit._core.layouts import roles
 from winit._core.running import run_bounds
 from winit._core.threads import run_tasks
 from winit._files.collecting import Collected, collect
@@ -27,7 +27,7 @@ from winit._plans.param import Param
 from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.changes import changes_of
 from winit.checkpoint.duplicates import equal_along, equal_rows, same_bytes
-from winit.checkpoint.findings import Audit, Change, TensorAudit
+from winit.checkpoint.findings import Audit, Change, TensorAudit, usual_stds
 from winit.checkpoint.flags import Measured, drawn, flags_of, tells
 from winit.checkpoint.spans import DrawnSpan, made_once
 from winit.checkpoint.statistics import FRACTIONS, Gathered, Stored, Summary
@@ -345,6 +345,7 @@ def _told(each: Measured, plan: Plan | None) -> TensorAudit:
         min=summary.least,
         max=summary.most,
         quantiles=quantiles,
+        histogram=None if summary.histogram is None else summary.histogram._asdict(),
         zeros=summary.zeros,
         nan=summary.nan,
         inf=summary.inf,
@@ -353,23 +354,9 @@ def _told(each: Measured, plan: Plan | None) -> TensorAudit:
         equal_rows=each.equal_rows,
         equal_units=each.equal_units,
         equal_to=each.equal_to,
-        laws=_laws(each) if stored.is_float and len(each.shape) > 1 else None,
+        laws=usual_stds(each.shape, "oi" if each.param is None else each.param.layout)
+        if stored.is_float and len(each.shape) > 1
+        else None,
         planned_std=planned,
         unchanged=each.unchanged,
     )
-
-
-def _laws(each: Measured) -> dict[str, float] | None:
-    """The standard deviations of the usual laws for a tensor's fans."""
-    layout: Layout = "oi" if each.param is None else each.param.layout
-    fan_in, fan_out = fans(each.shape, layout)
-    # Of several matrices in one, such as a fused projection, the mean: their laws are not one.
-    out = fan_out if isinstance(fan_out, int) else sum(fan_out) / len(fan_out)
-    if not fan_in or not out:
-        return None
-    return {
-        "he": math.sqrt(2 / fan_in),
-        "xavier": math.sqrt(2 / (fan_in + out)),
-        "lecun": math.sqrt(1 / fan_in),
-        "normal(0.02)": 0.02,
-    }

@@ -6,7 +6,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Audit", "Change", "Flag", "TensorAudit"]
+from winit._core.layouts import Layout, fans
+from winit._core.shapes import Shape
+
+__all__ = ["Audit", "Change", "Flag", "TensorAudit", "usual_stds"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class TensorAudit:
 
     mean, std, min, max, quantiles : of the finite elements; quantiles of a sample of at most 65,536.
     zeros, nan, inf : how many elements are so.
+    histogram : of that sample: counts in 48 bins of one width from low to high, and how many are below and above.
     kurtosis, stable_rank : of samples. equal_rows, equal_units : how many equal an earlier one, constants left out.
     equal_to : the first tensor of the file that has the same bytes.
     laws : the standard deviations that he, xavier, lecun and normal(0.02) would give a tensor of its fans.
@@ -39,6 +43,7 @@ class TensorAudit:
     min: float | None = None
     max: float | None = None
     quantiles: dict[str, float] | None = None
+    histogram: dict[str, Any] | None = None
     zeros: int = 0
     nan: int = 0
     inf: int = 0
@@ -100,3 +105,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def usual_stds(shape: Shape, layout: Layout) -> dict[str, float] | None:
+    """Return the standard deviations of the usual laws for a tensor of these fans; None for one without inputs.
+
+    >>> usual_stds((200, 100), "oi")["lecun"]
+    0.1
+    """
+    fan_in, fan_out = fans(shape, layout)
+    # Of several matrices in one, such as a fused projection, the mean: their laws are not one.
+    out = fan_out if isinstance(fan_out, int) else sum(fan_out) / len(fan_out)
+    if not fan_in or not out:
+        return None
+    return {
+        "he": math.sqrt(2 / fan_in),
+        "xavier": math.sqrt(2 / (fan_in + out)),
+        "lecun": math.sqrt(1 / fan_in),
+        "normal(0.02)": 0.02,
+    }

@@ -30,6 +30,7 @@ __all__ = ["FRACTIONS", "Gathered", "Stored", "Summary", "hashes", "numbers_of",
 
 FRACTIONS = (0.01, 0.25, 0.5, 0.75, 0.99)
 SAMPLE = 1 << 16  # elements
+BINS = 48  # of a histogram of the sample
 SIDE = 512  # rows and columns of the sample that the stable rank is taken of
 _CHUNK = 1 << 15  # elements that are summed at a time: what stays in a core's cache as float64
 _COUNTED = 1 << 18  # words that are counted at a time
@@ -175,14 +176,38 @@ class _Piece(NamedTuple):
     negative: int
 
 
+class Histogram(NamedTuple):
+    """Counts in 48 bins of one width from low to high, four stds on either side of the mean, and beyond them."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    below: int
+    above: int
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Histogram | None:
+        """Count finite numbers; None for constants, and where the bins would be too narrow to be told apart."""
+        if len(values) < 2:
+            return None
+        mean, std = float(values.mean()), float(values.std())
+        low, high = mean - 4 * std, mean + 4 * std
+        edges = np.linspace(low, high, BINS + 1) if math.isfinite(low) and math.isfinite(high) else np.zeros(1)
+        if len(edges) < 2 or not (np.diff(edges) > 0).all():
+            return None
+        counts = np.histogram(values, edges)[0]
+        return cls(low, high, tuple(counts.tolist()), int((values < low).sum()), int((values > high).sum()))
+
+
 @dataclass(frozen=True)
 class Summary:
     """What the pass found of one tensor; numbers are None where there is nothing to count.
 
     collision : an upper bound of the chance that two elements of the tensor are the same word.
+    histogram : of the sample, about its mean.
     two_valued : whether every element of the sample is the least or the most.
     ascending : whether the elements of a tensor of one axis ascend, or descend.
-    values : the sample, as numbers. digest : equal for equal bytes.
+    digest : equal for equal bytes.
     """
 
     mean: float | None = None
@@ -195,6 +220,7 @@ class Summary:
     negative_inf: int = 0
     quantiles: tuple[float, ...] | None = None
     kurtosis: float | None = None
+    histogram: Histogram | None = None
     sampled: int = 0
     stable_rank: float | None = None
     collision: float = 1.0
@@ -298,6 +324,7 @@ class Gathered:
                 negative_inf=total.negative,
                 quantiles=tuple(np.quantile(finite, FRACTIONS).tolist()) if len(finite) else None,
                 kurtosis=_kurtosis(finite),
+                histogram=Histogram.of(finite) if stored.is_float else None,
                 sampled=len(finite),
                 stable_rank=self._stable_rank(),
                 collision=self._collision(),

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winit._plans.numbered_names import numbered
+from winit._plans.folding import fold_alike
 from winit.cli.failures import FailureError
-from winit.cli.folding import fold
 from winit.cli.options import add_plan, add_quiet, add_seed, add_threads
 from winit.cli.plans import is_recipe, missing_file, plan_of
 from winit.cli.progress import bar
@@ -145,21 +144,6 @@ def _say_all(arguments: argparse.Namespace, found: Audit) -> None:
     say(f"{file}: {len(found.tensors)} tensors, {found.bytes:,} bytes: {flags}")
 
 
-def _folded(names: Sequence[tuple[str, object]], every: bool) -> list[tuple[str, list[str]]]:
-    """Fold names of one kind that differ in numbers alone: each folded name and the names that it stands for."""
-    alike: dict[tuple[tuple[str, ...], object], dict[tuple[int, ...], str]] = {}
-    for name, kind in names:
-        text, numbers = ((name,), ()) if every else numbered(name)
-        alike.setdefault((text, kind), {})[numbers] = name
-    order = {name: at for at, (name, _) in enumerate(names)}
-    rows = [
-        (order[members[points[0]]], folded, [members[point] for point in points])
-        for (text, _), members in alike.items()
-        for folded, points in fold(text, members)
-    ]
-    return [(folded, members) for _, folded, members in sorted(rows)]
-
-
 def _rows(found: Audit, every: bool) -> list[list[str]]:
     """The header, and a row for each tensor, or for all whose names differ in numbers, of one kind and one fate."""
     header = ["name", "tensors", "shape", "dtype", "mean", "std", "min", "max", "zeros", "near", "rank"]
@@ -170,7 +154,7 @@ def _rows(found: Audit, every: bool) -> list[list[str]]:
     kinds = [(each.name, (each.shape, each.dtype, tuple(flags.get(each.name, ())))) for each in found.tensors]
     tensors = {each.name: each for each in found.tensors}
     rows = []
-    for folded, names in _folded(kinds, every):
+    for folded, names in fold_alike(kinds, every):
         members = [tensors[name] for name in names]
         first = members[0]
         rows.append(
@@ -221,7 +205,7 @@ def _near(members: Sequence[TensorAudit]) -> str:
 def _changes(changes: Sequence[Change], other: str, every: bool) -> list[str]:
     tensors = {each.tensor: each for each in changes}
     rows = [["against " + other, "tensors", "", "largest", "relative", "cosine"]]
-    for folded, names in _folded([(each.tensor, each.what) for each in changes], every):
+    for folded, names in fold_alike([(each.tensor, each.what) for each in changes], every):
         members = [tensors[name] for name in names]
         count = f"x{len(members)}" if len(members) > 1 else ""
         numbers = [_range(getattr(each, name) for each in members) for name in ("largest", "relative")]

@@ -13,15 +13,18 @@ __all__ = ["add_plan", "add_quiet", "add_seed", "add_threads", "count", "rank", 
 _INTEGER = re.compile(r"0*([0-9]{1,20}|[0-9]{1,3}(_[0-9]{3}){1,6})")
 
 
-def add_plan(parser: argparse.ArgumentParser, optional: bool = False) -> None:
-    """Add what names a plan: SPEC, which may be optional, --set and --dtype."""
-    parser.add_argument(
-        "spec",
-        metavar="SPEC",
-        nargs="?" if optional else None,
-        help="the plan: a TOML file, the name of a recipe, or a Hugging Face model's config.json or its folder (a file "
-        "without a dot in its name is written ./FILE)",
-    )
+_SPEC = (
+    "the plan: a TOML file, the name of a recipe, or a Hugging Face model's config.json or its folder (a file without "
+    "a dot in its name is written ./FILE)"
+)
+
+
+def add_plan(parser: argparse.ArgumentParser, optional: bool = False, by_option: bool = False) -> None:
+    """Add what names a plan: SPEC, which may be optional, or --plan SPEC, and --like, --set and --dtype."""
+    if by_option:
+        parser.add_argument("--plan", dest="spec", metavar="SPEC", help=f"report on a plan, or against it. {_SPEC}")
+    else:
+        parser.add_argument("spec", metavar="SPEC", nargs="?" if optional else None, help=_SPEC)
     parser.add_argument(
         "--like",
         metavar="PATH",

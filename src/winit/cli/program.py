@@ -11,6 +11,7 @@ from winit.cli import (
     dummy_command,
     init_command,
     recipes_command,
+    report_command,
     show_command,
     terminal,
     verify_command,
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, _Command] = {
     "verify": verify_command,
     "audit": audit_command,
     "dummy": dummy_command,
+    "report": report_command,
     "recipes": recipes_command,
 }
 

@@ -14,12 +14,12 @@ _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
 
 
 @contextmanager
-def bar(quiet: bool, what: str) -> Iterator[Callable[[int, int], None] | None]:
+def bar(quiet: bool, what: str, unit: str = "B") -> Iterator[Callable[[int, int], None] | None]:
     """Show bytes, rate and time left on standard error while the block runs; give None where that is not a terminal.
 
-    What the block is given is called with the bytes done and the bytes in all. What is done at its first call was done
-    before: it counts as progress and not for the rate. A bar that the block leaves before its end keeps its line to
-    itself, so that an error's message begins a new one.
+    What the block is given is called with the bytes done and the bytes in all, or with what else unit names. What is
+    done at its first call was done before: it counts as progress and not for the rate. A bar that the block leaves
+    before its end keeps its line to itself, so that an error's message begins a new one.
     """
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
@@ -37,7 +37,7 @@ def bar(quiet: bool, what: str) -> Iterator[Callable[[int, int], None] | None]:
             return
         last = now
         unfinished = done < total
-        line = _line(what, done, total, initial, now - began)
+        line = _line(what, done, total, initial, now - began, unit)
         # What is left of a longer line before it is wiped out.
         sys.stderr.write(f"\r{line}\x1b[K" + ("" if unfinished else "\n"))
         sys.stderr.flush()
@@ -50,12 +50,12 @@ def bar(quiet: bool, what: str) -> Iterator[Callable[[int, int], None] | None]:
             sys.stderr.flush()
 
 
-def _line(what: str, done: int, total: int, initial: int, seconds: float) -> str:
+def _line(what: str, done: int, total: int, initial: int, seconds: float, unit: str = "B") -> str:
     """Return a line such as `init:  45%|####5     | 4.50G/10.0G [00:12<00:15, 380MB/s]`."""
     part = done / total if total else 1.0
     rate = (done - initial) / seconds if seconds > 0 else 0.0
     left = _clock((total - done) / rate) if rate else "?" if done < total else "00:00"
-    speed = f"{_short(rate)}B/s" if rate else "?B/s"
+    speed = f"{_short(rate) if rate else '?'}{unit}/s"
     head, tail = f"{what}: {part:4.0%}|", f"| {_short(done)}/{_short(total)} [{_clock(seconds)}<{left}, {speed}]"
     width = min(max(shutil.get_terminal_size().columns - len(head) - len(tail) - 1, 0), 60)
     return head + _filled(part, width) + tail

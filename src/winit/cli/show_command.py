@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from winit._plans.numbered_names import numbered
-from winit.cli.folding import fold
+from winit._plans.folding import fold_alike
 from winit.cli.options import add_plan
 from winit.cli.plans import plan_of
 from winit.cli.tables import aligned
@@ -48,21 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _rows(plan: Plan, every: bool) -> list[list[str]]:
     """The header, and a row for each tensor or for all that differ only in the numbers of their names."""
     header = ["name", "tensors", "shape", "dtype", "layout", "scheme", "std", "parameters"]
-    alike: dict[tuple[tuple[str, ...], tuple[object, ...]], dict[tuple[int, ...], str]] = {}
-    for name, param in plan.items():
-        text, numbers = ((name,), ()) if every else numbered(name)
-        kind = (param.shape, param.dtype, str(param.layout), repr(param.scheme), param.tied)
-        alike.setdefault((text, kind), {})[numbers] = name
-    order = {name: index for index, name in enumerate(plan)}
-    rows = []
-    for (text, _), names in alike.items():
-        cells = _cells(plan[next(iter(names.values()))])
-        for folded, members in fold(text, names):
-            param = plan[names[members[0]]]
-            count = f"x{len(members)}" if len(members) > 1 else ""
-            size = f"{param.size * len(members):,}" if param.tied is None else ""
-            rows.append((order[names[members[0]]], [folded, count, *cells, size]))
-    table = [header, *(row for _, row in sorted(rows))]
+    kinds = [
+        (name, (param.shape, param.dtype, str(param.layout), repr(param.scheme), param.tied))
+        for name, param in plan.items()
+    ]
+    table = [header]
+    for folded, names in fold_alike(kinds, every):
+        param = plan[names[0]]
+        count = f"x{len(names)}" if len(names) > 1 else ""
+        size = f"{param.size * len(names):,}" if param.tied is None else ""
+        table.append([folded, count, *_cells(param), size])
     unneeded = {
         1: all(not row[1] for row in table[1:]),
         4: all(row[4] == "oi" for row in table[1:]),

@@ -4,7 +4,9 @@ from winit.lab.adaptation import Adapted, adapt
 from winit.lab.comparison import Comparison, Data, compare, digits
 from winit.lab.modules import torch_signal
 from winit.lab.network import Network
+from winit.lab.pages import Report, report, report_checkpoint, report_plan
 from winit.lab.penalties import L2SP, Orthogonality
+from winit.lab.plots import plot_histograms, plot_losses, plot_signal, plot_symmetry
 from winit.lab.propagation import signal
 from winit.lab.rates import coordinate_check, mup_rates, trust_rates, trust_ratios
 from winit.lab.tables import Table
@@ -22,6 +24,7 @@ __all__ = [
     "Network",
     "Orthogonality",
     "Rates",
+    "Report",
     "Table",
     "accuracy",
     "adapt",
@@ -29,6 +32,13 @@ __all__ = [
     "coordinate_check",
     "digits",
     "mup_rates",
+    "plot_histograms",
+    "plot_losses",
+    "plot_signal",
+    "plot_symmetry",
+    "report",
+    "report_checkpoint",
+    "report_plan",
     "signal",
     "symmetry",
     "torch_signal",

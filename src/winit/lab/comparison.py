@@ -19,7 +19,7 @@ from winit.lab.tables import Table
 from winit.lab.training import SGD, accuracy, train
 from winit.lab.units import check_labels
 
-__all__ = ["Comparison", "Data", "compare", "digits"]
+__all__ = ["Comparison", "Data", "compare", "digits", "named_schemes"]
 
 
 class Data(NamedTuple):
@@ -168,7 +168,7 @@ def compare(
     True
 
     """
-    named = _named(schemes)
+    named = named_schemes(schemes)
     chosen = [as_activation(each) for each in _several(activations)]
     checked = _check_data(data)
     classes = int(max(checked.labels.max(), checked.held_labels.max(initial=0))) + 1
@@ -258,7 +258,8 @@ def _summary(runs: Table) -> Table:
     return Table(rows)
 
 
-def _named(schemes: Any) -> dict[str, Scheme]:
+def named_schemes(schemes: Any) -> dict[str, Scheme]:
+    """Return a caller's schemes by name: as they are named, or by their reprs."""
     if isinstance(schemes, Scheme):
         schemes = [schemes]
     items = schemes if isinstance(schemes, Mapping) else None

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import numpy as np
 
-from winit._core.checks import check_integer
+from winit._core.checks import check_integer, check_path
 from winit._core.drawing import words
+from winit._core.keys import stream_key
 from winit._dense.virtual import Virtual
+from winit._plans.plan import Plan
+from winit.lab.matrices import distinct, incoming
 from winit.lab.network import Network, check_learning_rate, cross_entropy, mean_squared_error
 from winit.lab.tables import Table
 
 __all__ = ["distinct", "symmetry"]
 
 
-def distinct(units: np.ndarray) -> int:
-    """Count rows that differ in a bit.
-
-    >>> import numpy as np
-    >>> distinct(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]]))
-    2
-    """
-    rows = np.ascontiguousarray(units)
-    if not rows.shape[1]:
-        return min(len(rows), 1)
-    return len({row.tobytes() for row in rows})
+STEPS, LEARNING_RATE, BATCH = 3, 0.1, 32  # of a network, where they are not given
 
 
 def symmetry(
-    network: Network,
+    network: Any,
     x: Any = None,
-    steps: int = 3,
+    steps: int | None = None,
     *,
     labels: Any = None,
-    learning_rate: float = 0.1,
-    batch: int = 32,
+    learning_rate: float | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
 ) -> Table:
     """Count the different units of each layer, before training and after each step of it.
 
@@ -55,23 +51,36 @@ def symmetry(
     gradient of cross-entropy at unit j is p_j - [j is the label], which differs from class to class though the scores
     are the same. Classes with equally many samples of the same scores stay together, but for rounding.
 
+    A plan, a torch module and a checkpoint are asked how many units of each matrix differ in their incoming weights:
+
+    ======================  ================================================================================
+    name                    of each floating-point tensor of two or more axes: equal biases and norms are no fault
+    units                   its output units: in a plan the indices along the out and batch axes of its layout; in
+                            files and modules those along axis 0, and along axis 1 in transposed convolutions of modules
+    distinct                units whose incoming weights differ in a bit
+    ======================  ================================================================================
+
     Parameters
     ----------
-    network : Network with stored weights. It is not changed.
+    network : Network with stored weights, which is not changed; or a Plan, whose tensors are drawn one by one, and its
+        constants not at all; or a torch.nn.Module; or the path of a safetensors or npz file, an index or a folder.
+        What follows is for a Network, but for seed.
     x : (batch, widths[0]), finite; None draws standard normal inputs from the network's own stream.
-    steps : int >= 0.
+    steps : int >= 0, 3 by default.
     labels : (batch,), ints in [0, widths[-1]); None draws them. Where the output is "identity" the loss is softmax
         cross-entropy, else the squared error to 1 at the label and 0 elsewhere.
-    learning_rate : float > 0.
-    batch : int. Samples to draw where x is None.
+    learning_rate : float > 0, 0.1 by default.
+    batch : int, 32 by default. Samples to draw where x is None.
+    seed : int, 0 <= seed < 2^64, 0 by default. Of a plan's tensors, and for a plan alone.
 
     Returns
     -------
-    Table with depth rows a step.
+    Table with depth rows a step; of a plan, a module or a file with a row a matrix.
 
     Raises
     ------
-    TypeError, ValueError : what is not as above.
+    TypeError, ValueError : what is not as above; what is given for a network and is asked of something else.
+    OSError : a file cannot be read.
 
     Source: Rumelhart, Hinton and Williams 1986 on breaking symmetry.
 
@@ -83,10 +92,21 @@ def symmetry(
     0 2 4 1 4
     1 1 6 1 1
     1 2 4 4 4
+    >>> plan = winit.Plan({"a": winit.Param((5, 3), winit.ones()), "b": winit.Param((5, 3), winit.normal())})
+    >>> print(symmetry(plan))
+    name  units  distinct
+    a         5         1
+    b         5         5
 
     """
     if not isinstance(network, Network):
-        raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
+        given = {"x": x, "steps": steps, "labels": labels, "learning_rate": learning_rate, "batch": batch}
+        return _incoming(network, given, seed)
+    if seed is not None:
+        raise TypeError("seed is for a plan: a network has been drawn")
+    steps = STEPS if steps is None else steps
+    learning_rate = LEARNING_RATE if learning_rate is None else learning_rate
+    batch = BATCH if batch is None else batch
     if network.virtual:
         raise ValueError("network must have stored weights: those of a virtual one cannot change")
     steps = check_integer(steps, "steps", 0)
@@ -117,6 +137,30 @@ def symmetry(
             weight -= weight.dtype.type(rate) * dweight
             bias -= bias.dtype.type(rate) * dbias
     return Table(rows)
+
+
+def _incoming(subject: Any, given: dict[str, Any], seed: int | None) -> Table:
+    """Ask something else than a network, of which nothing is trained."""
+    file = isinstance(subject, (str, os.PathLike))
+    if not file and not isinstance(subject, Plan) and not _is_module(subject):
+        raise TypeError(
+            f"network must be a winit.lab.Network, a Plan, a torch.nn.Module or a path, not {type(subject).__name__}"
+        )
+    kind = "a file" if file else "a plan" if isinstance(subject, Plan) else "a module"
+    for name, value in given.items():
+        if value is not None:
+            raise TypeError(f"{name} is for a network, which is trained: {kind} is asked for its weights alone")
+    if seed is not None:
+        if kind != "a plan":
+            raise TypeError(f"seed is for a plan, whose tensors are drawn: {kind} has its weights")
+        stream_key(seed)
+    return incoming(check_path(subject, "network") if file else subject, 0 if seed is None else seed)
+
+
+def _is_module(subject: Any) -> bool:
+    """Tell whether it is a torch module: without torch there is none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(subject, torch.nn.Module)
 
 
 def _gradient(network: Network, y: np.ndarray, labels: np.ndarray) -> np.ndarray:

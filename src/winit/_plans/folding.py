@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["fold"]
+from winit._plans.numbered_names import numbered
+
+__all__ = ["fold", "fold_alike"]
 
 
 def fold(text: Sequence[str], numbers: Iterable[tuple[int, ...]]) -> list[tuple[str, list[tuple[int, ...]]]]:
@@ -33,6 +35,36 @@ def fold(text: Sequence[str], numbers: Iterable[tuple[int, ...]]) -> list[tuple[
     for point in given:
         members.setdefault(owner[point], []).append(point)
     return [(_written(text, boxes[index]), points) for index, points in members.items()]
+
+
+def fold_alike(names: Iterable[tuple[str, object]], every: bool = False) -> list[tuple[str, list[str]]]:
+    """Fold names of one kind that differ in numbers alone.
+
+    Parameters
+    ----------
+    names : each name and its kind, which is hashable; names of different kinds are never folded together.
+    every : bool. Fold nothing.
+
+    Returns
+    -------
+    list : each folded name, and the names that it stands for.
+
+    >>> fold_alike([("h.0.w", "matrix"), ("h.1.w", "matrix"), ("h.2.w", "vector")])
+    [('h.{0..1}.w', ['h.0.w', 'h.1.w']), ('h.2.w', ['h.2.w'])]
+
+    """
+    alike: dict[tuple[tuple[str, ...], object], dict[tuple[int, ...], str]] = {}
+    order: dict[str, int] = {}
+    for name, kind in names:
+        order[name] = len(order)
+        text, numbers = ((name,), ()) if every else numbered(name)
+        alike.setdefault((text, kind), {})[numbers] = name
+    rows = [
+        (order[members[points[0]]], folded, [members[point] for point in points])
+        for (text, _), members in alike.items()
+        for folded, points in fold(text, members)
+    ]
+    return [(folded, members) for _, folded, members in sorted(rows)]
 
 
 Box = tuple[tuple[int, ...], ...]  # the numbers at each place; it holds their every combination
