@@ -66,9 +66,9 @@ def adapt(
                   1-norm for adam) is at most gamma. Options: optimiser="sgd", learning_rate=0.1, gamma=1.0,
                   steps=200, rate=0.02 (of the factors, by Adam), least=0.01 (factor). Needs labels.
     metainit      Learn a factor for each weight: least gradient quotient, mean |(g - H g) / (g + e) - 1|, e = 1e-5
-                  with g's sign: how much the gradient changes along itself, and 1 where there is none. Options: steps=50,
-                  rate=0.1 (of the factors' logarithms, by the sign of the gradient with momentum), momentum=0.5. Draws
-                  labels where none come.
+                  with g's sign: how much the gradient changes along itself, and 1 where there is none. Options:
+                  steps=50, rate=0.1 (of the factors' logarithms, by the sign of the gradient with momentum),
+                  momentum=0.5. Draws labels where none come.
     ============  ============================================================================================
 
     Parameters
