@@ -14,6 +14,7 @@ import winit
 from winit._dense.statistics import batch_statistics
 from winit.activations import Activation
 from winit.lab import (
+    L2SP,
     SGD,
     Adam,
     Network,
@@ -572,6 +573,84 @@ def test_comparisons_are_the_same_on_every_executor():
             assert str(without_seconds(found)) == str(without_seconds(alone)) and found.curves == alone.curves
 
 
+GIVEN = {"data": little(), "depth": 3, "width": 16, "seeds": [3, 1], "steps": 40, "batch": 20}
+
+
+def test_comparisons_by_multiprocessing_and_joblib():
+    """Pools have a map of their own; joblib has none, and the docstring's class gives it one."""
+    joblib = pytest.importorskip("joblib")
+    from multiprocessing import get_context
+
+    class Joblib:
+        def map(self, f, runs):
+            return joblib.Parallel(2)(joblib.delayed(f)(run) for run in runs)
+
+    alone = compare([winit.he_normal()], **GIVEN).curves
+    with get_context("spawn").Pool(2) as pool:
+        assert compare([winit.he_normal()], **GIVEN, executor=pool, threads=1).curves == alone
+    assert compare([winit.he_normal()], **GIVEN, executor=Joblib(), threads=1).curves == alone
+
+
+def test_comparisons_by_dask():
+    """Its workers get arrays at odd places of a buffer. The client itself is refused, in its user's terms."""
+    distributed = pytest.importorskip("distributed")
+    alone = compare([winit.he_normal()], **GIVEN).curves
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert compare([winit.he_normal()], **GIVEN, executor=client.get_executor(), threads=1).curves == alone
+        with pytest.raises(TypeError, match=r"executor must be the get_executor\(\) of a Dask client"):
+            compare([winit.he_normal()], **GIVEN, executor=client)
+
+
+@pytest.mark.slow
+def test_comparisons_by_ray(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    import ray
+    from ray.util.multiprocessing import Pool
+
+    alone = compare([winit.he_normal()], **GIVEN).curves
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        with Pool(2) as pool:
+            assert compare([winit.he_normal()], **GIVEN, executor=pool, threads=1).curves == alone
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("given", "network", "optimiser", "training"),
+    [
+        ({"optimiser": "adam", "learning_rate": 0.01, "l2": 0.1}, {}, lambda _: Adam(0.01, l2=0.1), {}),
+        ({"momentum": 0.5}, {}, lambda _: SGD(0.05, 0.5), {}),
+        ({"residual": True}, {"residual": True}, lambda _: SGD(0.05, 0.9), {}),
+        ({"norm": "rms"}, {"norm": "rms"}, lambda _: SGD(0.05, 0.9), {}),
+        ({"dropout": 0.5}, {}, lambda _: SGD(0.05, 0.9), {"dropout": 0.5}),
+        ({"l2sp": 0.3}, {}, lambda _: SGD(0.05, 0.9), {"penalty": 0.3}),
+    ],
+)
+def test_comparisons_train_as_they_are_told(given, network, optimiser, training):
+    """The run of a seed is that of a network which is made and trained by hand, and not the one of the defaults."""
+    x, labels, held_x, held_labels = GIVEN["data"]
+    found = compare([winit.he_normal()], "tanh", **GIVEN, **given)
+    for row, losses in zip(found.runs, found.curves["he_normal()", "tanh"], strict=True):
+        own = Network([4, 16, 16, 2], "tanh", winit.he_normal(), output="identity", seed=row["seed"], **network)
+        more = {**training, "penalty": L2SP(own, training["penalty"])} if "penalty" in training else training
+        assert train(own, x, labels, optimiser(own), steps=40, batch=20, **more).losses == losses
+        assert accuracy(own, held_x, held_labels) == row["held_accuracy"]
+    assert found.curves != compare([winit.he_normal()], "tanh", **GIVEN).curves
+
+
+def test_inputs_may_lie_at_any_byte():
+    network = Network([4, 3], "tanh", winit.he_normal(), seed=0)
+    x = network.draw_input(5)
+    odd = np.frombuffer(b"0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+    assert not odd.flags.aligned
+    assert (network.forward(network.check_input(odd)).outputs[0] == network.forward(x).outputs[0]).all()
+
+
 def test_summaries_are_means_over_seeds():
     found = compare([winit.he_normal()], data=little(), seeds=3, steps=60, target=0.6)
     (row,) = found.summary
@@ -628,6 +707,13 @@ def test_digits_by_scheme():
         ({"steps": 0}, ValueError, "steps must be at least 1"),
         ({"executor": 3}, TypeError, "executor must have a map"),
         ({"momentum": 2}, ValueError, "momentum must be in"),
+        ({"optimiser": "lion"}, ValueError, "optimiser must be 'sgd' or 'adam'"),
+        ({"optimiser": "adam", "momentum": 0.9}, ValueError, "momentum is for optimiser 'sgd'"),
+        ({"dropout": 1}, ValueError, r"dropout must be in \[0, 1\)"),
+        ({"l2sp": -1}, ValueError, "l2sp must not be negative"),
+        ({"l2": -1}, ValueError, "l2 must not be negative"),
+        ({"norm": "batch"}, ValueError, "norm must be 'rms' or 'layer'"),
+        ({"residual": 3}, TypeError, "residual must be True or False, not 3"),
     ],
 )
 def test_wrong_comparisons(change, error, words):

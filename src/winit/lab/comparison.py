@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit._core.checks import check_integer, check_number, items_of, shown
+from winit._core.checks import check_bool, check_integer, check_number, check_one_of, items_of, shown
 from winit._core.scheme import Scheme, check_scheme
 from winit.activations import Activation
 from winit.activations import activation as as_activation
-from winit.lab.network import Network, check_learning_rate
+from winit.lab.network import NORMS, Network, check_learning_rate
+from winit.lab.penalties import L2SP, check_strength
 from winit.lab.tables import Table
-from winit.lab.training import SGD, accuracy, train
+from winit.lab.training import SGD, Adam, accuracy, check_share, train
 from winit.lab.units import check_labels
 
 __all__ = ["Comparison", "Data", "compare", "digits", "named_schemes"]
@@ -62,9 +63,11 @@ class _Run(NamedTuple):
     data: Data
     steps: int
     batch: int
-    learning_rate: float
-    momentum: float
-    l2: float
+    residual: bool
+    norm: str | None
+    optimiser: SGD | Adam
+    dropout: float
+    l2sp: float
     target: float
     threads: int | None
 
@@ -114,9 +117,14 @@ def compare(
     steps: int = 300,
     batch: int = 64,
     learning_rate: float = 0.05,
-    momentum: float = 0.9,
+    momentum: float | None = None,
     l2: float = 0.0,
     bias: Scheme | None = None,
+    residual: bool = False,
+    norm: str | None = None,
+    optimiser: str = "sgd",
+    dropout: float = 0.0,
+    l2sp: float = 0.0,
     target: float = 0.5,
     executor: Any = None,
     threads: int | None = None,
@@ -124,7 +132,7 @@ def compare(
     """Train one network for each scheme, activation and seed, and compare what comes of it.
 
     Networks have `depth` layers, the last of them linear with a unit a class, and are trained by gradient descent with
-    momentum on the softmax cross-entropy. A run that diverges says so, and has no accuracy.
+    momentum, or by Adam, on the softmax cross-entropy. A run that diverges says so, and has no accuracy.
 
     ========================  ==============================================================================
     runs                      scheme, activation, seed, first_loss, last_loss (the mean of the last tenth of
@@ -141,12 +149,18 @@ def compare(
     data : Data, as digits() returns it; or x, labels, held_x, held_labels.
     depth : int, layers with weights. width : int, units of hidden layers.
     seeds : how many, from 0 on; or which.
-    steps, batch, learning_rate, momentum, l2 : of training.
+    steps, batch, learning_rate, l2, dropout : of training, as of train and of the optimisers.
+    momentum : float in [0, 1), of "sgd" alone; None for 0.9.
     bias : scheme of the biases; None for zeros.
+    residual, norm : of the networks.
+    optimiser : "sgd" or "adam".
+    l2sp : float >= 0. Strength of the pull of each network's parameters to where they began, as of L2SP.
     target : float. The loss that steps_to_target waits for, of a running mean of ten steps.
-    executor : what has a map(function, iterable), such as concurrent.futures.ProcessPoolExecutor, a Dask client's
-        get_executor() or multiprocessing.Pool; None runs one after the other.
-    threads : int or None, of each network.
+    executor : what has a map(function, iterable) that gives results: concurrent.futures.ProcessPoolExecutor,
+        multiprocessing.Pool, ray.util.multiprocessing.Pool, or a Dask client's get_executor(), since the map of the
+        client itself gives futures. None runs one after the other. For joblib a class of two lines will do:
+        ``def map(self, f, runs): return joblib.Parallel(2)(joblib.delayed(f)(run) for run in runs)``.
+    threads : int or None, of each network; 1 where an executor keeps all processors busy.
 
     Returns
     -------
@@ -174,11 +188,19 @@ def compare(
     classes = int(max(checked.labels.max(), checked.held_labels.max(initial=0))) + 1
     depth, width = check_integer(depth, "depth"), check_integer(width, "width")
     widths = (checked.x.shape[1], *[width] * (depth - 1), classes)
+    rate = check_learning_rate(learning_rate)
+    if check_one_of(optimiser, ("sgd", "adam"), "optimiser") == "adam" and momentum is not None:
+        raise ValueError("momentum is for optimiser 'sgd': Adam has betas")
+    steps, batch, target = check_integer(steps, "steps"), check_integer(batch, "batch"), check_number(target, "target")
+    check_bool(residual, "residual")
+    if norm is not None:
+        check_one_of(norm, NORMS, "norm")
+    dropout, l2sp = check_share(dropout, "dropout"), check_strength(l2sp, "l2sp")
     runs = [
         _Run(
-            name, scheme, f, widths, bias, seed, checked, check_integer(steps, "steps"), check_integer(batch, "batch"),
-            check_learning_rate(learning_rate), check_number(momentum, "momentum"), check_number(l2, "l2"),
-            check_number(target, "target"), threads,
+            name, scheme, f, widths, bias, seed, checked, steps, batch, residual, norm,
+            SGD(rate, 0.9 if momentum is None else momentum, l2) if optimiser == "sgd" else Adam(rate, l2=l2),
+            dropout, l2sp, target, threads,
         )
         for name, scheme in named.items()
         for f in chosen
@@ -186,6 +208,8 @@ def compare(
     ]  # fmt: skip
     if executor is not None and not hasattr(executor, "map"):
         raise TypeError(f"executor must have a map, as concurrent.futures' have, not {shown(executor)}")
+    if hasattr(executor, "get_executor"):
+        raise TypeError("executor must be the get_executor() of a Dask client, not the client: its map gives futures")
     found = list(map(_done, runs) if executor is None else executor.map(_done, runs))
     rows: dict[str, list[Any]] = {}
     curves: dict[tuple[str, str], list[list[float]]] = {}
@@ -201,10 +225,13 @@ def _done(run: _Run) -> tuple[dict[str, Any], list[float]]:
     """Train one network."""
     began = time.perf_counter()
     network = Network(
-        run.widths, run.activation, run.drawn, bias=run.bias, output="identity", seed=run.seed, threads=run.threads
-    )
-    optimiser = SGD(run.learning_rate, run.momentum, run.l2)
-    curve = train(network, run.data.x, run.data.labels, optimiser, steps=run.steps, batch=run.batch)
+        run.widths, run.activation, run.drawn, bias=run.bias, output="identity", residual=run.residual, norm=run.norm,
+        seed=run.seed, threads=run.threads,
+    )  # fmt: skip
+    curve = train(
+        network, run.data.x, run.data.labels, run.optimiser, steps=run.steps, batch=run.batch, dropout=run.dropout,
+        penalty=L2SP(network, run.l2sp) if run.l2sp else None,
+    )  # fmt: skip
     losses = curve.losses
     ended = not curve.diverged
     row = {

@@ -26,6 +26,7 @@ from winit.schemes.constants import zeros
 __all__ = ["Gradients", "Network", "Trace", "cross_entropy", "mean_squared_error"]
 
 EPSILON = 1e-5  # added to variances that are divided by
+NORMS = "rms", "layer"
 
 
 class Trace(NamedTuple):
@@ -112,7 +113,7 @@ class Network:
         self.bias = zeros() if bias is None else bias
         check_scheme(self.bias, "bias")
         self.residual = check_bool(residual, "residual")
-        self.norm = None if norm is None else check_one_of(norm, ("rms", "layer"), "norm")
+        self.norm = None if norm is None else check_one_of(norm, NORMS, "norm")
         self.dtype = dtype_name(dtype)
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64, not {shown(dtype)}")
@@ -173,7 +174,7 @@ class Network:
         if array.dtype.kind not in "fiub":
             raise TypeError(f"x must be numbers, not {array.dtype}")
         with np.errstate(over="ignore"):
-            out = np.ascontiguousarray(array, self.dtype)
+            out = np.require(array, self.dtype, ["C", "A"])  # what another process sent may lie anywhere in its buffer
         if not np.isfinite(out).all():
             raise ValueError("x must be finite: it holds NaN or infinity")
         return out

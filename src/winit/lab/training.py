@@ -91,7 +91,7 @@ class SGD:
 
     def __init__(self, learning_rate: float | Rates, momentum: float = 0.0, l2: float = 0.0) -> None:
         self.learning_rate = _check_rates(learning_rate)
-        self.momentum = _share(momentum, "momentum")
+        self.momentum = check_share(momentum, "momentum")
         self.l2 = _not_negative(l2, "l2")
         self._velocity: list[np.ndarray] = []
 
@@ -131,7 +131,7 @@ class Adam:
         l2: float = 0.0,
     ) -> None:
         self.learning_rate = _check_rates(learning_rate)
-        self.betas = _share(betas[0], "betas[0]"), _share(betas[1], "betas[1]")
+        self.betas = check_share(betas[0], "betas[0]"), check_share(betas[1], "betas[1]")
         self.eps, self.l2 = check_number(eps, "eps"), _not_negative(l2, "l2")
         self._moments: list[tuple[np.ndarray, np.ndarray]] = []
         self._powers = [1.0, 1.0]
@@ -215,7 +215,7 @@ def train(
     chosen = check_labels(labels, len(x), network.widths[-1])
     steps, batch = check_integer(steps, "steps", 0), min(check_integer(batch, "batch"), len(x))
     check_one_of(loss, ("cross_entropy", "squared_error"), "loss")
-    share = _share(dropout, "dropout")
+    share = check_share(dropout, "dropout")
     if not hasattr(optimiser, "step"):
         raise TypeError(f"optimiser must be SGD, Adam or another with a step, not {shown(optimiser)}")
     if penalty is not None and not hasattr(penalty, "add_to"):
@@ -285,7 +285,8 @@ def _masks(network: Network, count: int, share: float, step: int) -> Sequence[np
     return [*kept, None]
 
 
-def _share(value: Any, what: str) -> float:
+def check_share(value: Any, what: str) -> float:
+    """Return a share: a number in [0, 1)."""
     number = check_number(value, what)
     if not 0 <= number < 1:
         raise ValueError(f"{what} must be in [0, 1), not {number}")
