@@ -1,4 +1,4 @@
-"""TestU01's SmallCrush on winit's streams, and 10^8 values of each law against their distributions: tools/battery.py."""
+"""SmallCrush of TestU01 on winit's streams, and 10^8 values of each law against their distributions."""
 
 import pathlib
 import runpy
