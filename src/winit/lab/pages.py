@@ -62,6 +62,7 @@ class Report:
 
     def to_html(self, path: str = "report.html") -> str:
         """Return the page; path is what it says of where it was written."""
+        path = check_path(path)
         if self.kind == "network":
             title, lede, parts = network_page.sections(self.data)
         elif self.kind == "plan":
@@ -99,7 +100,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Target:
     """Return where a report is to appear, or raise for what could not be written there."""
     text = check_path(path)
     if Path(text).suffix not in (".html", ".json"):
-        raise ValueError(f"a report's file must end in .html or .json, not {text!r}")
+        raise ValueError(f"a report's file must end in .html or .json, not {shown(text)}")
     return destination(path, overwrite)
 
 
