@@ -318,6 +318,11 @@ def test_a_rule_of_another_dtype():
     assert values(model) == before
 
 
+def test_messages_call_a_law_by_its_function():
+    with pytest.raises(TypeError, match="^HeNormal draws floating-point values"):
+        winit.keras.HeNormal(0)((4, 3), "int32")
+
+
 def test_wrong_dtypes():
     for dtype in ("floaty", 3, [1], object()):
         with pytest.raises(TypeError, match="dtype must be one of Keras's, such as 'float32', or None"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from winit._core.laws import Law, Moments
 
-__all__ = ["Scheme", "check_scheme", "law_of", "shown_scheme"]
+__all__ = ["Scheme", "called", "check_scheme", "law_of", "shown_scheme"]
 
 
 def _not_drawn(cls: type[Scheme], given: tuple[Any, ...], named: dict[str, Any]) -> TypeError:
@@ -116,6 +116,12 @@ def check_scheme(scheme: Any, what: str = "scheme") -> None:
         name = name if name.isidentifier() and len(name) < 40 else "he_normal"
         hint = f"; text stands for schemes in TOML alone, and here it is winit.{name}()"
     raise TypeError(f"{what} must be a winit scheme such as winit.he_normal(), not {shown(scheme)}{hint}")
+
+
+def called(name: str, scheme: Scheme) -> Scheme:
+    """Return a scheme, of a class with room for it, that messages call by the name of the function that makes it."""
+    object.__setattr__(scheme, "_called", name)
+    return scheme
 
 
 def shown_scheme(scheme: Scheme) -> str:

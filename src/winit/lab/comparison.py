@@ -305,7 +305,9 @@ def _check_data(data: Any) -> Data:
     arrays = []
     for x, what in ((listed[0], "x"), (listed[2], "held_x")):
         array = array_of(x, f"{what} of data")
-        if array.ndim != 2 or array.dtype.kind not in "fiub" or not len(array):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{what} of data must be numbers, not {array.dtype}")
+        if array.ndim != 2 or not len(array):
             raise ValueError(f"{what} of data must be numbers of shape (samples, columns), not {shown(array.shape)}")
         if not np.isfinite(array).all():
             raise ValueError(f"{what} of data must be finite: it holds NaN or infinity")

@@ -184,6 +184,8 @@ class Network:
         with np.errstate(over="ignore"):
             out = np.ascontiguousarray(array, self.dtype)
         if not np.isfinite(out).all():
+            if np.isfinite(array).all():
+                raise ValueError(f"x must be within the range of {self.dtype}")
             raise ValueError("x must be finite: it holds NaN or infinity")
         return out
 

@@ -181,6 +181,10 @@ def report(
         norm=None if norm is None else check_one_of(norm, ("rms", "layer"), "norm"),
         threads=check_threads(threads),
     )
+    if settings.steps and settings.seed + settings.seeds > 1 << 64:
+        raise ValueError(
+            f"seed must be at most 2^64 - {settings.seeds} for {settings.seeds} seeds, not {settings.seed}"
+        )
     check_callable(progress, "progress")
     data = network_page.gather(named, settings, progress)
     return Report("network", data, _network_command(named, settings))

@@ -91,6 +91,12 @@ def _parameters(network: Network, gradients: Gradients, rates: float | Rates) ->
     return found
 
 
+def _check_kept(kept: Sequence[np.ndarray], parameters: Sequence[_Parameter]) -> None:
+    """Raise where an optimiser that has taken steps of one network is given another."""
+    if [each.shape for each in kept] != [each.values.shape for each in parameters]:
+        raise ValueError("network must be the one of the optimiser's first step, whose moments it keeps: make another")
+
+
 class SGD:
     """Gradient descent with momentum and L2: v = momentum v + g + l2 w, w = w - learning_rate v.
 
@@ -114,6 +120,7 @@ class SGD:
         parameters = _parameters(network, gradients, self.learning_rate)
         if not self._velocity:
             self._velocity = [np.zeros_like(parameter.values) for parameter in parameters]
+        _check_kept(self._velocity, parameters)
         for velocity, (values, gradient, is_weight, rate) in zip(self._velocity, parameters, strict=True):
             kind = values.dtype.type
             velocity *= kind(self.momentum)
@@ -158,6 +165,7 @@ class Adam:
         parameters = _parameters(network, gradients, self.learning_rate)
         if not self._moments:
             self._moments = [(np.zeros(p.values.shape), np.zeros(p.values.shape)) for p in parameters]
+        _check_kept([first for first, _ in self._moments], parameters)
         # Powers by products: the pow of a libm may differ in the last bit from another's.
         self._powers = [power * beta for power, beta in zip(self._powers, self.betas, strict=True)]
         first, second = self.betas

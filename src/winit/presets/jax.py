@@ -16,10 +16,10 @@ from winit._core.checks import check_integer as _check_integer
 from winit._core.checks import check_not_negative as _check_not_negative
 from winit._core.layouts import Axes as _Axes
 from winit._core.layouts import Layout as _Layout
+from winit._core.scheme import called as _called
 from winit.schemes import Scheme as _Scheme
 from winit.schemes import constant, ones, zeros
 from winit.schemes import with_layout as _with_layout
-from winit.schemes.relayout import called as _called
 
 __all__ = [
     "constant",

@@ -13,6 +13,7 @@ from winit._core.checks import check_number as _check_number
 from winit._core.checks import shown as _shown
 from winit._core.laws import Law as _Law
 from winit._core.layouts import Layout as _Layout
+from winit._core.scheme import called as _called
 from winit.activations import gain as _gain
 from winit.schemes import (
     Scheme as _Scheme,
@@ -62,7 +63,6 @@ from winit.schemes import (
 from winit.schemes import (
     zeros as _zeros,
 )
-from winit.schemes.relayout import called as _called
 from winit.schemes.sparsity import connections as _connections
 
 __all__ = [

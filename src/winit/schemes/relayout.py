@@ -8,7 +8,7 @@ from winit._core.laws import Law
 from winit._core.layouts import Layout, check_layout
 from winit._core.scheme import Scheme, check_scheme
 
-__all__ = ["called", "with_layout"]
+__all__ = ["with_layout"]
 
 
 class with_layout(Scheme):
@@ -44,10 +44,3 @@ class with_layout(Scheme):
 
     def law(self, shape: tuple[int, ...], layout: Any = "oi") -> Law:
         return self.scheme.law(shape, self.layout)
-
-
-def called(name: str, scheme: Scheme) -> Scheme:
-    """Return a scheme that messages call by the name of the function that makes it."""
-    if isinstance(scheme, with_layout):
-        object.__setattr__(scheme, "_called", name)
-    return scheme
