@@ -23,6 +23,7 @@ from winit.lab import (
     compare,
     digits,
     mean_field,
+    residual_stream,
     signal,
     symmetry,
     torch_signal,
@@ -748,3 +749,70 @@ def test_frames_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="a data frame needs pandas"):
         Table({"a": [1]}).to_pandas()
+
+
+# ---- transformers
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "llama, std 0.05"])
+def test_residual_streams_are_predicted_by_the_plan(kind):
+    """Width 512, six blocks: a block's share of the stream has a relative spread of about sqrt(5 / 512) / 2 = 5%.
+
+    Shares of twelve parts average, and the measured mean is over 256 positions; 8% is more than five spreads of a mean
+    of the last, and within it wrong laws would not stay: without the correlation of positions the last are 30% off.
+    """
+    transformers = pytest.importorskip("transformers")
+    import winit.torch
+
+    if kind == "gpt2":
+        plan = winit.recipes.gpt2(vocab=1000, positions=128, dim=512, layers=6)
+        config = transformers.GPT2Config(
+            vocab_size=1000, n_positions=128, n_embd=512, n_layer=6, n_head=8, bos_token_id=0, eos_token_id=0
+        )
+        model = transformers.GPT2LMHeadModel(config).eval()
+    else:
+        std = 0.05 if kind.endswith("0.05") else 0.02
+        plan = winit.recipes.llama(vocab=1000, dim=512, layers=6, inner=1376, heads=8, std=std)
+        config = transformers.LlamaConfig(
+            vocab_size=1000, hidden_size=512, num_hidden_layers=6, intermediate_size=1376, num_attention_heads=8
+        )
+        model = transformers.LlamaForCausalLM(config).eval()
+    winit.torch.materialize_(model, plan, seed=1)
+    table = residual_stream(plan, model)
+    assert len(table) == 13 and [row["part"] for row in table[:3]] == ["embedding", "attention", "inner"]
+    for row in table:
+        assert row["measured_rms"] == pytest.approx(row["expected_rms"], rel=0.08), row
+        assert row["measured_correlation"] == pytest.approx(row["expected_correlation"], abs=0.05), row
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_residual_streams_of_plans_alone():
+    found = residual_stream(winit.recipes.llama3_torchtitan(layers=3, vocab=100), tokens=16)
+    assert found.names == ["block", "part", "expected_rms", "expected_correlation"] and len(found) == 7
+    assert found[0]["expected_rms"] == pytest.approx(1.0) and found[0]["expected_correlation"] == 0
+    # One block by hand, where all positions have one token's weight: q = k = 0 leave uniform attention.
+    names = {f"model.layers.0.self_attn.{each}_proj.weight": (32, 32) for each in "qkvo"}
+    names |= {f"model.layers.0.mlp.{each}_proj.weight": (32, 32) for each in ("gate", "up", "down")}
+    plan = winit.Plan({"model.embed_tokens.weight": (9, 32), **names}, rules=[
+        ("*q_proj*", winit.zeros()), ("*gate*", winit.zeros()), ("*", winit.normal(std=0.25)),
+    ])  # fmt: skip
+    uniform = residual_stream(plan, tokens=4)
+    share = (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4  # mean over positions of 1 / (their number), from tokens that differ
+    assert uniform[1]["expected_rms"] ** 2 == pytest.approx(0.0625 + (0.0625 * 32) ** 2 * share, rel=1e-9)
+    assert uniform[2]["expected_rms"] == pytest.approx(uniform[1]["expected_rms"], rel=1e-12)  # silu(0) is 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "model", "error", "words"),
+    [
+        ("gpt2", None, TypeError, "plan must be a winit.Plan"),
+        (winit.Plan({"a": (3, 3)}, rules=[("*", winit.zeros())]), None, ValueError, "a decoder with GPT-2's"),
+        (winit.recipes.gpt2(layers=1, dim=64), "model", TypeError, "model must be a torch.nn.Module or None"),
+    ],
+)  # fmt: skip
+def test_wrong_residual_streams(plan, model, error, words):
+    pytest.importorskip("torch")
+    with pytest.raises(error, match=words):
+        residual_stream(plan, model, tokens=4)
+    with pytest.raises(ValueError, match="tokens must be"):
+        residual_stream(winit.recipes.gpt2(layers=1, dim=64), tokens=1)

@@ -906,6 +906,10 @@ TABLE |= {
     "lab.mup_rates": (lab.mup_rates, {"network": LAB, "base_width": 4, "learning_rate": 0.1}),
     "lab.trust_ratios": (lab.trust_ratios, {"network": LAB, **SAMPLES}),
     "lab.trust_rates": (lab.trust_rates, {"network": LAB, **SAMPLES, "trust": 0.1}),
+    "lab.residual_stream": (
+        lab.residual_stream,
+        {"plan": recipes.gpt2(layers=1, dim=64)},
+    ),
     "lab.signal": (lab.signal, {"network": LAB, "x": LAB_X}),
     "lab.signal drawn": (lab.signal, {"network": LAB, "batch": 3}),
     "lab.symmetry": (
@@ -937,6 +941,10 @@ if importlib.util.find_spec("matplotlib") is not None:
         ),
         "lab.plot_losses": (lab.plot_losses, {"found": lab.compare([NORMAL], **COMPARED), "overwrite": True}),
         "lab.plot_histograms": (lab.plot_histograms, {"found": REPORT, "scheme": "he"}),
+        "lab.plot_coordinates": (
+            lab.plot_coordinates,
+            {"found": lab.coordinate_check(_make, (4, 8), **SAMPLES, steps=2)},
+        ),
         "lab.plot_symmetry": (lab.plot_symmetry, {"found": lab.symmetry(LAB, LAB_X)}),
     }
 if importlib.util.find_spec("torch") is not None:

@@ -1,4 +1,4 @@
-"""Draw the plots of docs/: what each family of schemes looks like, measured on drawn tensors beside its formula.
+"""Draw the plots of docs/: what each family of schemes looks like beside its formula, and what schemes do in a network.
 
 python tools/plot_laws.py [directory]
 """
@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import winit
+from winit.lab import plot_signal, report
 
 GREY, BLUE, RED = "0.75", "#1f5f99", "#b03a2e"
 
@@ -148,9 +149,21 @@ def depth():
     return figure
 
 
+def lab():
+    schemes = {
+        "0.01": winit.normal(std=0.01),
+        "1/√n (LeCun)": winit.lecun_normal(),
+        "He": winit.he_normal(),
+        "1": winit.normal(std=1.0),
+    }
+    axes = plot_signal(report(schemes, "relu", depth=50, width=512, steps=0))
+    axes.set_title("What 50 relu layers of 512 units give, by initialisation", fontsize=10)
+    return axes.figure
+
+
 def main():
     directory = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1] / "docs")
-    for plot in (random, sparse, orthogonal, structured, depth):
+    for plot in (random, sparse, orthogonal, structured, depth, lab):
         figure = plot()
         figure.savefig(directory / f"{plot.__name__}.png", dpi=110, metadata={"Software": None})
         plt.close(figure)

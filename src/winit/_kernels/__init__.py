@@ -25,6 +25,7 @@ The dense pass, in an extension of its own for "cython" and in the engine's face
                           C = A B bound to its matrices, with `add` C + A B; with an activation, f(A B + bias)
     Product.run(limit)    do up to `limit` of its `tasks`, in any threads, up to `threads` of them, at once
     activate(isa, activation, param, src, dest, wide, derive)         f, or a product with f', over bytes
+    measure(isa, y, start, lengths, sums)    statistics of 64 rows of a batch in memory (statistics.h)
     reflectors(v, half, sign)        Householder vectors of rows, in place (householder.h)
     triangle(gram, half, to, work)   minus the triangular factor of their product
 

@@ -6,9 +6,10 @@ from winit.lab.modules import torch_signal
 from winit.lab.network import Network
 from winit.lab.pages import Report, report, report_checkpoint, report_plan
 from winit.lab.penalties import L2SP, Orthogonality
-from winit.lab.plots import plot_histograms, plot_losses, plot_signal, plot_symmetry
+from winit.lab.plots import plot_coordinates, plot_histograms, plot_losses, plot_signal, plot_symmetry
 from winit.lab.propagation import signal
 from winit.lab.rates import coordinate_check, mup_rates, trust_rates, trust_ratios
+from winit.lab.residual_stream import residual_stream
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, Curve, Rates, accuracy, train
 from winit.lab.units import symmetry
@@ -32,6 +33,7 @@ __all__ = [
     "coordinate_check",
     "digits",
     "mup_rates",
+    "plot_coordinates",
     "plot_histograms",
     "plot_losses",
     "plot_signal",
@@ -39,6 +41,7 @@ __all__ = [
     "report",
     "report_checkpoint",
     "report_plan",
+    "residual_stream",
     "signal",
     "symmetry",
     "torch_signal",

@@ -19,7 +19,7 @@ from winit._core.scheme import Scheme
 from winit.activations import Activation
 
 __all__ = [
-    "LayerTheory", "chi", "correlation_fixed_point", "correlation_length", "fixed_point", "variances",
+    "LayerTheory", "chi", "correlation_fixed_point", "correlation_length", "fixed_point", "together", "variances",
     "weight_variance",
 ]  # fmt: skip
 
@@ -239,7 +239,7 @@ def correlation_fixed_point(f: Activation, s: float, b: float, steps: int = 2000
         return 1.0
     c = 0.5
     for _ in range(steps):
-        after = (s * _together(f.value, q, c) + b) / q
+        after = (s * together(f.value, q, c) + b) / q
         if abs(after - c) < 1e-13:
             break
         c = after
@@ -263,7 +263,7 @@ def correlation_length(f: Activation, s: float, b: float) -> float:
     if not 0 < q < math.inf:
         return math.nan
     c = correlation_fixed_point(f, s, b)
-    slope = chi(f, s, q) if c == 1 else s * _together(f.derivative, q, c)
+    slope = chi(f, s, q) if c == 1 else s * together(f.derivative, q, c)
     return math.inf if abs(slope - 1) < 1e-9 else -1 / math.log(slope) if slope < 1 else math.nan
 
 
@@ -297,7 +297,7 @@ def _power(
     return total
 
 
-def _together(function: Callable[[Any], Any], q: float, c: float) -> float:
+def together(function: Callable[[Any], Any], q: float, c: float) -> float:
     """E g(z1) g(z2), both N(0, q) and of correlation c: z2 = c z1 + sqrt(1 - c^2) another."""
     nodes, masses = np.polynomial.legendre.leggauss(200)
     at, mass = 8.5 * nodes, 8.5 * masses * np.exp(-((8.5 * nodes) ** 2) / 2) / math.sqrt(2 * math.pi)

@@ -1,4 +1,4 @@
-"""Pictures of the lab's tables by matplotlib: signals against depth, loss curves, histograms, symmetry.
+"""Pictures of the lab's tables by matplotlib: signals against depth, loss curves, histograms, symmetry, coordinates.
 
 Each function takes Axes or makes a Figure of its own, which needs no display and no state of pyplot. Series differ in
 marker and dash as well as in colour.
@@ -20,7 +20,7 @@ from winit.lab.network_page import chosen_layers
 from winit.lab.pages import Report
 from winit.lab.tables import Table
 
-__all__ = ["plot_histograms", "plot_losses", "plot_signal", "plot_symmetry"]
+__all__ = ["plot_coordinates", "plot_histograms", "plot_losses", "plot_signal", "plot_symmetry"]
 
 _ENDINGS = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, which people tell apart however they see colours; the yellow is too light for lines.
@@ -225,6 +225,61 @@ def plot_symmetry(
     axes.set_xlabel("layer")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("different units")
+    return finish()
+
+
+def plot_coordinates(
+    found: Table,
+    *,
+    column: str = "change",
+    ax: Any = None,
+    save_to: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Any:
+    """Draw a coordinate check: how far each layer's outputs moved by the last step, against width; flat is right.
+
+    Parameters
+    ----------
+    found : Table of coordinate_check; seeds are averaged.
+    column : "change" or "size".
+    ax, save_to, overwrite : as of plot_signal.
+
+    Returns
+    -------
+    matplotlib Axes.
+
+    Raises
+    ------
+    As of plot_signal.
+
+    >>> import numpy as np, winit
+    >>> from winit.lab import Network, SGD, coordinate_check, plot_coordinates
+    >>> def make(width):
+    ...     return Network([4, width, 2], "relu", winit.he_normal(), output="identity"), SGD(0.1)
+    >>> found = coordinate_check(make, (8, 16), np.ones((4, 4), np.float32), [0, 1, 0, 1])
+    >>> [text.get_text() for text in plot_coordinates(found).get_legend().get_texts()]
+    ['layer 1', 'layer 2']
+
+    """
+    check_one_of(column, ("change", "size"), "column")
+    if not isinstance(found, Table):
+        raise TypeError(f"found must be a Table of coordinate_check, not {shown(found)}")
+    columns = {name: found.column(name) for name in ("width", "seed", "step", "layer", column)}
+    axes, finish = _begin(ax, save_to, overwrite)
+    last = max(columns["step"])
+    widths = list(dict.fromkeys(columns["width"]))
+    for at, layer in enumerate(dict.fromkeys(columns["layer"])):
+        means = []
+        for width in widths:
+            values = [row[column] for row in found if (row["width"], row["step"], row["layer"]) == (width, last, layer)]
+            means.append(math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan)
+        name = f"layer {layer}" if isinstance(layer, int) else _plain(layer)
+        axes.plot(widths, means, label=name, **_style(at, len(widths)))
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("width")
+    axes.set_ylabel("mean change of the outputs" if column == "change" else "mean size of the outputs")
+    axes.set_title(f"after {last} steps", fontsize=10)
     return finish()
 
 

@@ -1,0 +1,141 @@
+"""Run TestU01's batteries on winit's streams, test by test, and record each: the next run goes on where this one ended.
+
+    python tools/battery.py run --battery Crush --stream names --output words [--jobs 2] [--minutes 60]
+    python tools/battery.py table                                         what was recorded, as docs/trust.md has it
+
+TestU01 (L'Ecuyer and Simard 2007) is Debian's libtestu01-0-dev, of its non-free section; a C compiler is needed too.
+battery.c generates: words of the stream, or float64 normals through the normal distribution function. Streams:
+
+one      the words of one tensor
+seeds    1024 neighbouring seeds take turns
+names    the tensors layer.0 to layer.999 of one seed take turns
+many     the same index of a million tensors, then the next
+"""
+
+import argparse
+import csv
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import winit
+
+HERE = pathlib.Path(__file__).parent
+RECORD = HERE / "battery.csv"
+TESTS = {"SmallCrush": 10, "Crush": 96, "BigCrush": 106}
+STREAMS, OUTPUTS = ("one", "seeds", "names", "many"), ("words", "normals")
+FAILED, SUSPECT = 1e-10, 1e-4  # TestU01's own bounds: beyond the first a generator fails; the second is looked at again
+FIELDS = ("battery", "stream", "output", "seed", "test", "statistic", "p")
+
+
+def build(directory):
+    """Compile battery.c; returns the program."""
+    program = pathlib.Path(directory) / "battery"
+    subprocess.run(
+        ["cc", "-O2", "-ffp-contract=off", f"-I{winit.get_include()}", HERE / "battery.c", "-o", program,
+         "-ltestu01", "-ltestu01probdist", "-ltestu01mylib", "-lm"], check=True,
+    )  # fmt: skip
+    return program
+
+
+def one_test(program, battery, test, stream, output, seed=0):
+    """Run a test; returns its statistics: names and p-values."""
+    done = subprocess.run(
+        [program, battery, str(test), stream, output, str(seed)], capture_output=True, text=True, check=True
+    )
+    found = []
+    for line in done.stderr.splitlines():
+        p, name = line.split("\t")
+        found.append((name, float(p)))
+    return found
+
+
+def recorded():
+    """The rows of earlier runs."""
+    if not RECORD.exists():
+        return []
+    with RECORD.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(asked):
+    """Run what is not recorded yet, until the time is over."""
+    done = {(row["battery"], row["stream"], row["output"], int(row["seed"]), int(row["test"])) for row in recorded()}
+    tests = [
+        test
+        for test in range(1, TESTS[asked.battery] + 1)
+        if (asked.battery, asked.stream, asked.output, asked.seed, test) not in done
+    ]
+    ends = time.monotonic() + 60 * asked.minutes
+    with tempfile.TemporaryDirectory() as directory:
+        program = build(directory)
+
+        def work(test):
+            if time.monotonic() >= ends:
+                return test, None
+            return test, one_test(program, asked.battery, test, asked.stream, asked.output, asked.seed)
+
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            for test, found in pool.map(work, tests):
+                if found is None:
+                    continue
+                fresh = not RECORD.exists()
+                with RECORD.open("a", newline="") as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    if fresh:
+                        writer.writerow(FIELDS)
+                    for name, p in found:
+                        writer.writerow([asked.battery, asked.stream, asked.output, asked.seed, test, name, f"{p:.6g}"])
+                        if min(p, 1 - p) < SUSPECT:
+                            print(f"{asked.battery} {asked.stream} {asked.output} {name}: p = {p:.3g}", flush=True)
+
+
+def table():
+    """Print how many statistics there are of each battery, and the ones farthest out."""
+    groups = {}
+    for row in recorded():
+        groups.setdefault((row["battery"], row["output"], row["stream"], row["seed"]), []).append(row)
+    print("| battery | of | stream | tests | statistics | failed | below 10^-4 or above 1 - 10^-4 | least, most |")
+    print("|---|---|---|---|---|---|---|---|")
+    for (battery, output, stream, seed), rows in groups.items():
+        values = [float(row["p"]) for row in rows]
+        tests = len({row["test"] for row in rows})
+        outside = [min(p, 1 - p) for p in values]
+        label = stream if seed == "0" else f"{stream}, seed {seed}"
+        print(
+            f"| {battery} | {output} | {label} | {tests} of {TESTS[battery]} | {len(rows)} | "
+            f"{sum(p < FAILED for p in outside)} | {sum(p < SUSPECT for p in outside)} | "
+            f"{min(values):.2g}, 1 - {1 - max(values):.2g} |"
+        )
+    total = sum(map(len, groups.values()))
+    if total:
+        expected = 2 * SUSPECT * total
+        print(f"\n{total} statistics; of so many {expected:.2g} are expected outside 10^-4", end="")
+        print(f", and none with probability {math.exp(-expected):.0%}.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("--battery", choices=TESTS, default="SmallCrush")
+    runs.add_argument("--stream", choices=STREAMS, default="one")
+    runs.add_argument("--output", choices=OUTPUTS, default="words")
+    runs.add_argument("--seed", type=int, default=0)
+    runs.add_argument("--jobs", type=int, default=2)
+    runs.add_argument("--minutes", type=float, default=math.inf)
+    commands.add_parser("table")
+    asked = parser.parse_args()
+    if asked.command == "table":
+        table()
+    else:
+        run(asked)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
