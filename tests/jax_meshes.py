@@ -348,6 +348,20 @@ def keys_on_devices():
                 check(np.array_equal(made, whole), mesh.shape, init, "shard_map")
 
 
+def committed_keys():
+    """An eager draw lies where its key is committed, as JAX's own do, and is bound to it as they are."""
+    device = jax.devices()[3]
+    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
+    for make in (jax.random.key, jax.random.PRNGKey):
+        for where in (None, device, NamedSharding(mesh, P())):
+            key = make(3) if where is None else jax.device_put(make(3), where)
+            for name, shape in (("he_normal", (8, 6)), ("orthogonal", (8, 6)), ("normal", (3,))):
+                mine, theirs = (getattr(each, name)()(key, shape) for each in (initializers, jax.nn.initializers))
+                check(mine.sharding.is_equivalent_to(theirs.sharding, len(shape)), where, name, mine.sharding)
+                check(mine.committed == theirs.committed, where, name, "committed")
+                check(same(mine, np.asarray(getattr(initializers, name)()(make(3), shape))), where, name, "bits")
+
+
 def within_a_mesh():
     """Under jax.set_mesh an eager draw lies where JAX's own would, so that flax can cut it afterwards."""
     key, shape = jax.random.key(3), (16, 24)
@@ -392,6 +406,7 @@ def main():
     refusals()
     own_shardings()
     keys_on_devices()
+    committed_keys()
     within_a_mesh()
     mixed()
     memory()

@@ -26,6 +26,7 @@ MODULES = (
     "winit.jax.initializers",
     "winit.jit",
     "winit.keras",
+    "winit.lab",
     "winit.methods",
     "winit.net2net",
     "winit.presets.jax",

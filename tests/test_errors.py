@@ -376,6 +376,8 @@ def test_truncated_laws_that_reach_less_far_are_not_refused():
         (float("inf"), ValueError, "scale must be finite"),
         (1e39, ValueError, r"scale 1e\+39 is beyond the range of float32"),
         ("1", TypeError, "scale must be a number, not '1'"),
+        (1e-50, ValueError, "scale 1e-50 is 0 in float32, in which noise is added to float32: nothing would change"),
+        (-1e-46, ValueError, "scale -1e-46 is 0 in float32"),
     ],
 )
 def test_scale(scale, error, match):
@@ -383,6 +385,15 @@ def test_scale(scale, error, match):
     with pytest.raises(error, match=match):
         winit.add(out, NORMAL, seed=0, scale=scale)
     assert (out == 7).all()
+
+
+def test_scales_that_are_small_are_taken_where_they_are_numbers():
+    noise = winit.draw(NORMAL, 4, seed=0, dtype="float64")
+    assert (winit.add(np.zeros(4), NORMAL, seed=0, scale=1e-50) == 1e-50 * noise).all()
+    assert winit.add(np.zeros(4, np.float32), NORMAL, seed=0, scale=1e-44).any()
+    assert (winit.add(np.ones(4, np.float32), NORMAL, seed=0, scale=0.0) == 1).all()
+    with pytest.raises(ValueError, match="scale 1e-50 is 0 in float32, in which noise is added to float16"):
+        winit.add(np.zeros(4, np.float16), NORMAL, seed=0, scale=1e-50)
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,32 @@ def test_fixed_values_in_every_dtype_of_jax(dtype):
     assert bits(initializers.constant(1)(None, (2,), dtype)) == bits(jax.nn.initializers.constant(1)(None, (2,), dtype))
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, np.float32(np.inf)])
+def test_constants_that_are_not_finite(value):
+    for dtype in ("float32", "bfloat16", "float8_e5m2", "complex64"):
+        mine, theirs = (each.constant(value)(None, (2,), dtype) for each in (initializers, jax.nn.initializers))
+        assert bits(mine) == bits(theirs), dtype
+    for dtype in ("int32", "bool") if value != value else ("int32", "float8_e4m3fn"):
+        with pytest.raises(ValueError, match=f"value must be one that {dtype} has"):
+            initializers.constant(value)(None, (2,), dtype)
+
+
+def test_an_initializers_own_dtype_is_checked_when_it_is_made():
+    for make in (initializers.he_normal, lambda dtype: initializers.constant(0.5, dtype)):
+        with pytest.raises(TypeError, match="dtype must be"):
+            make(dtype="floaty")
+        with pytest.raises(TypeError, match="dtype must be"):
+            make(dtype=3)
+    assert initializers.constant(1, "int4")(None, (2,)).dtype == "int4"
+
+
+def test_messages_call_a_law_by_its_function():
+    with pytest.raises(TypeError, match="^he_normal draws floating-point values"):
+        initializers.he_normal()(jax.random.key(0), (3, 4), "int32")
+    with pytest.raises(ValueError, match="^orthogonal is not drawn inside XLA"):
+        winit.jax.in_xla(initializers.orthogonal())(jax.random.key(0), (3, 4))
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "error", "words"),
     [

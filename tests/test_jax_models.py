@@ -322,6 +322,12 @@ def test_what_is_refused_before_anything_is_drawn():
     with pytest.raises(ValueError, match="w: has been deleted"):
         winit.jax.add({"w": gone}, winit.normal(), seed=0, name="n")
 
+    with pytest.raises(ValueError, match="w: scale 1e-50 is 0 in float32"):
+        winit.jax.add({"w": jnp.ones(2)}, winit.normal(), seed=0, name="n", scale=1e-50)
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="w: must be of JAX or NumPy, and is a torch.Tensor of dtype torch.float32"):
+        winit.jax.materialize({"w": torch.ones(2)}, RULES, seed=0)
+
     class Holder:
         def __init__(self):
             self.parts = [LEAF]

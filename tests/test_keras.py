@@ -270,6 +270,65 @@ def test_dtype_policies():
         assert (held == plan.draw(name, seed=0).astype(np.float32)).all()
 
 
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2"])
+def test_float8(kind):
+    def held(tensor):
+        return numbers(keras.ops.cast(tensor, "float32"))
+
+    drawn = winit.draw(presets.HeNormal(), (6, 4), seed=0, name="kernel", dtype=kind, layout="io").astype(np.float32)
+    made = winit.keras.HeNormal(0, name="kernel")((6, 4), kind)
+    assert keras.backend.standardize_dtype(made.dtype) == kind and (held(made) == drawn).all()
+    layer = keras.layers.Layer()
+    layer.kernel = layer.add_weight(shape=(6, 4), dtype=kind, initializer="zeros")
+    layer.built = True
+    winit.keras.initialize(layer, [("*", presets.HeNormal())], seed=0)
+    assert (held(layer.kernel.value) == drawn).all()
+
+
+def test_lists_that_hold_themselves():
+    class Knot(keras.layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(3, 2))
+            self.parts = [self.kernel, self.add_weight(shape=(2,))]
+            self.parts.append({"all": self.parts})
+
+    knot = Knot()
+    knot.build((None, 3))
+    assert list(winit.keras.plan(knot, RULES)) == ["kernel", "parts.1"]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX traces")
+def test_a_generator_of_seeds_is_not_traced():
+    import jax
+
+    init = winit.keras.HeNormal(keras.random.SeedGenerator(3))
+    with pytest.raises(TypeError, match="seed is a SeedGenerator, which has no number while a function is traced"):
+        jax.jit(lambda: init((4, 3)))()
+    fresh = winit.keras.HeNormal(keras.random.SeedGenerator(3))
+    assert bits(init((4, 3))) == bits(fresh((4, 3)))  # the refused call drew none of its numbers
+
+
+def test_a_rule_of_another_dtype():
+    model = sequential()
+    before = values(model)
+    name = next(iter(winit.keras.plan(model, RULES)))
+    rules = [winit.Rule(name, winit.normal(), dtype="bfloat16"), *RULES]
+    with pytest.raises(ValueError, match=rf"{name}: is of dtype float32 in the model, and the rule .* says bfloat16"):
+        winit.keras.initialize(model, rules, seed=0)
+    assert values(model) == before
+
+
+def test_messages_call_a_law_by_its_function():
+    with pytest.raises(TypeError, match="^HeNormal draws floating-point values"):
+        winit.keras.HeNormal(0)((4, 3), "int32")
+
+
+def test_wrong_dtypes():
+    for dtype in ("floaty", 3, [1], object()):
+        with pytest.raises(TypeError, match="dtype must be one of Keras's, such as 'float32', or None"):
+            winit.keras.HeNormal(0)((4, 3), dtype)
+
+
 def test_refusals():
     loose = keras.Sequential([keras.layers.Dense(3)])
     with pytest.raises(ValueError, match="is not built, and has no weights yet"):

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_wrong_networks(change, error, words):
         (np.ones((3, 5)), ValueError, r"x must be of shape \(batch, 4\), not \(3, 5\)"),
         (np.ones((0, 4)), ValueError, "x must be of shape"),
         (np.full((2, 4), np.nan), ValueError, "x must be finite"),
-        (np.full((2, 4), 1e300), ValueError, "x must be finite"),
+        (np.full((2, 4), 1e300), ValueError, "x must be within the range of float32"),
         ([["a"] * 4], TypeError, "x must be numbers"),
     ],
 )
@@ -801,6 +802,39 @@ def test_wrong_torch_signal():
 
     with pytest.raises(ValueError, match="model gives no floating-point tensor"):
         torch_signal(Tokens(), torch.ones(2, 2))
+
+
+def test_an_optimiser_keeps_to_its_network():
+    x, labels = winit.draw(winit.normal(), (6, 4), seed=1), np.arange(6) % 3
+    for optimiser in (SGD(0.1), Adam(0.1)):
+        train(Network([4, 5, 3], "tanh", winit.lecun_normal(), output="identity"), x, labels, optimiser, steps=1)
+        other = Network([4, 7, 3], "tanh", winit.lecun_normal(), output="identity")
+        before = [weight.tobytes() for weight in other.weights]
+        with pytest.raises(ValueError, match="network must be the one of the optimiser's first step"):
+            train(other, x, labels, optimiser, steps=1)
+        assert [weight.tobytes() for weight in other.weights] == before
+
+
+def test_inputs_say_what_is_wrong_with_them():
+    network = Network([4, 3], "relu", winit.normal())
+    for x, error, match in (
+        (np.full((2, 4), 1e300), ValueError, "x must be within the range of float32"),
+        (np.full((2, 4), np.nan), ValueError, "x must be finite"),
+        (np.ma.masked_array(np.ones((2, 4)), np.eye(2, 4)), TypeError, "x must be an array without a mask"),
+        ([[1.0], [2.0, 3.0]], TypeError, r"x must be an array, and NumPy makes none of \[\[1.0\], \[2.0, 3.0\]\]"),
+        (np.ones((2, 4), complex), TypeError, "x must be numbers, not complex128"),
+        (np.full((2, 4), "a"), TypeError, "x must be numbers, not <U1"),
+    ):
+        with pytest.raises(error, match=match):
+            signal(network, x)
+    with pytest.raises(TypeError, match="x of data must be numbers, not complex128"):
+        compare([winit.normal()], data=(np.ones((2, 4), complex), [0, 1], np.ones((2, 4)), [0, 1]))
+
+
+def test_frames_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="a data frame needs pandas"):
+        Table({"a": [1]}).to_pandas()
 
 
 # ---- transformers

@@ -442,7 +442,7 @@ def test_a_module_whose_noise_is_refused_is_untouched():
         add_(module, winit.normal(), seed=0)
     with pytest.raises(TypeError, match="scheme"):
         add_(module, "normal", seed=0, name="n")
-    for scale in (float("nan"), float("inf"), "a"):
+    for scale in (float("nan"), float("inf"), "a", 1e-50):
         with pytest.raises((TypeError, ValueError), match="scale"):
             add_(module, winit.normal(), seed=0, name="n", scale=scale)
     with pytest.raises((TypeError, ValueError)):
@@ -457,6 +457,13 @@ def test_a_module_whose_noise_is_refused_is_untouched():
     for tensor, error in ((torch.ones(3, dtype=torch.int32), TypeError), (torch.eye(3).to_sparse(), TypeError)):
         with pytest.raises(error):
             add_(tensor, winit.normal(), seed=0)
+
+
+def test_messages_call_a_law_by_its_function():
+    tensor = torch.ones((3, 3), dtype=torch.int32)
+    for name in ("kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_", "orthogonal_"):
+        with pytest.raises(TypeError, match=f"^{name} draws floating-point values, so tensor must hold one of"):
+            getattr(init, name)(tensor, seed=0)
 
 
 def test_filled_tensors_pickle():

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import os
 import pathlib
 import types
 import warnings
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import winit
-from winit import Axes, Param, Plan, Rule, activations, checkpoint, methods, net2net, recipes
+from winit import Axes, Param, Plan, Rule, activations, checkpoint, lab, methods, net2net, recipes
 from winit.presets import jax as jax_presets
 from winit.presets import keras as keras_presets
 from winit.presets import torch as torch_presets
@@ -200,7 +201,7 @@ TELLING += (
     "runs on",
     "numbers, the kernel",
 )
-TELLING += ("neither", "malformed", "takes no", "draws an array")
+TELLING += ("neither", "malformed", "takes no", "draws an array", "does not have", "set jax_enable_x64", " is for ")
 
 
 def message_tells(message, argument):
@@ -255,7 +256,7 @@ def complaint(error, argument=""):
 
 
 # Functions that quote what another library says of its own: TOML's reader, regular expressions, other people's memory.
-QUOTING = ("_Document.__init__", "depth_scaled_residuals", "_dlpack", "_buffer", "_interface")
+QUOTING = ("_Document.__init__", "depth_scaled_residuals", "_dlpack", "_buffer", "_interface", "array_of")
 
 
 def _quoted(code):
@@ -273,6 +274,8 @@ def refused(call, **named):
     """The exception that a call ends with; None where it succeeds."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "dtype .* needs jax_enable_x64")  # which winit.jax says, and goes on
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="jax")  # of iterators in trees
         try:
             call(**named)
         except Exception as error:
@@ -705,8 +708,251 @@ def _patched(module=None, *, seed):
         pass
 
 
+def distinct(module):
+    """The public names of a module, one for each object: xavier_normal is glorot_normal."""
+    found = {id(getattr(module, name)): name for name in reversed(module.__all__)}
+    return sorted(found.values())
+
+
+def _jax_table():
+    """The functions of winit.jax, whose calls need JAX."""
+    import jax
+
+    import winit.jax
+
+    leaves = {"a": jax.ShapeDtypeStruct((4, 4), "float32"), "b": jax.ShapeDtypeStruct((4,), "float32")}
+    rules = [("*", NORMAL)]
+    key = jax.random.key(0)
+    init, inside = winit.jax.initializers.he_normal(), winit.jax.in_xla(winit.jax.initializers.normal())
+    call = {"key": key, "shape": (4, 4)}
+    table = {
+        "jax.add": (
+            winit.jax.add,
+            {"tree": {"a": jax.numpy.ones((4, 4))}, "scheme": NORMAL, "seed": 0, "name": "step"},
+        ),
+        "jax.in_xla": (winit.jax.in_xla, {"initializer": init}),
+        "jax.key_stream": (winit.jax.key_stream, {"key": key}),
+        "jax.materialize": (winit.jax.materialize, {"tree": leaves, "plan_or_rules": rules, "seed": 0}),
+        "jax.plan": (winit.jax.plan, {"tree": leaves, "rules": rules}),
+        "a leaf of JAX": (lambda leaf: winit.jax.materialize([leaf], rules, seed=0), {"leaf": leaves["b"]}),
+        "a leaf of JAX to add to": (
+            lambda leaf: winit.jax.add([leaf, jax.numpy.ones(2)], NORMAL, seed=0, name="n"),
+            {"leaf": jax.numpy.ones(3)},
+        ),
+        "a rule of JAX": (lambda rule: winit.jax.materialize(leaves, [rule], seed=0), {"rule": ("*", NORMAL)}),
+        "a sharding of JAX": (
+            lambda sharding: winit.jax.materialize(leaves, rules, seed=0, shardings={"a": sharding, "b": None}),
+            {"sharding": None},
+        ),
+        "an initializer of JAX": (init.__call__, call),
+        "an initializer inside XLA": (inside.__call__, call),
+        "zeros of JAX": (winit.jax.initializers.zeros, call),
+        "ones of JAX": (winit.jax.initializers.ones, call),
+        "a constant of JAX": (winit.jax.initializers.constant(0.5).__call__, call),
+    }
+    needed = {
+        "constant": {"value": 0.5},
+        "variance_scaling": {"scale": 1.0, "mode": "fan_in", "distribution": "normal"},
+    }
+    for name in distinct(winit.jax.initializers):
+        made = getattr(winit.jax.initializers, name)
+        if name in ("zeros", "ones"):  # are initializers themselves
+            table[f"jax.initializers.{name}"] = (made, call)
+            continue
+        shape = (3, 4, 4) if name == "delta_orthogonal" else (4, 4)
+        table[f"jax.initializers.{name}"] = (
+            also(made, lambda initializer, shape=shape: (repr(initializer), initializer(key, shape))),
+            needed.get(name, {}),
+        )
+    return table
+
+
+def _keras_table():
+    """The functions of winit.keras, whose calls need Keras."""
+    import keras
+
+    import winit.keras
+
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    rules = [("*", NORMAL)]
+    table = {
+        "winit.keras.initialize": (winit.keras.initialize, {"model": model, "plan_or_rules": rules, "seed": 0}),
+        "winit.keras.plan": (winit.keras.plan, {"model": model, "rules": rules}),
+        "a rule of Keras": (lambda rule: winit.keras.plan(model, [rule]), {"rule": ("*", NORMAL)}),
+        "a call of Keras": (winit.keras.HeNormal(0).__call__, {"shape": (4, 4)}),
+    }
+    shapes = {"STFT": (5, 1, 4)}
+    for name in set(distinct(winit.keras)) - {"initialize", "plan"}:
+        made = getattr(winit.keras, name)
+        shape = shapes.get(name, (4, 4))
+
+        def call(initializer, shape=shape):
+            repr(initializer), initializer.get_config()
+            initializer(shape)
+
+        table[f"winit.keras.{name}"] = (also(made, call), {})
+    return table
+
+
 if importlib.util.find_spec("torch") is not None:
     TABLE |= _torch_table()
+if importlib.util.find_spec("jax") is not None:
+    TABLE |= _jax_table()
+os.environ.setdefault("KERAS_BACKEND", "jax")
+if importlib.util.find_spec("keras") is not None and importlib.util.find_spec(os.environ["KERAS_BACKEND"]) is not None:
+    TABLE |= _keras_table()
+
+
+# ---- the lab
+
+LAB = lab.Network([4, 5, 3], "tanh", winit.lecun_normal(), output="identity", seed=0)
+LAB_X = LAB.draw_input(6)
+LABELS = np.arange(6) % 3
+DATA = lab.Data(LAB_X, LABELS, LAB_X, LABELS)
+SAMPLES = {"x": LAB_X, "labels": LABELS}
+REPORT = lab.report({"he": winit.he_normal()}, depth=2, width=4, batch=4, steps=0)
+COMPARED = {"data": DATA, "seeds": 1, "steps": 2, "depth": 2, "width": 4}
+
+
+def _make(width):
+    return lab.Network([4, width, 3], "relu", winit.he_normal(), output="identity"), lab.SGD(0.1)
+
+
+def _stepped(optimiser):
+    """Take a step: what an optimiser took must be good for one."""
+    lab.train(LAB.copy(), **SAMPLES, optimiser=optimiser, steps=1)
+
+
+def _added(penalty):
+    lab.train(LAB.copy(), **SAMPLES, optimiser=lab.SGD(0.1), steps=1, penalty=penalty)
+
+
+def _adapting(method, **needed):
+    def call(**options):
+        lab.adapt(LAB, method, LAB_X, LABELS, **options)
+
+    return call, {**lab_options[method], **needed}
+
+
+def _all_of(table):
+    """Look at a table in every way."""
+    str(table), repr(table), table._repr_html_(), table.to_csv(), table.to_dict(), list(table)
+
+
+lab_options = importlib.import_module("winit.lab.adaptation").OPTIONS
+TABLE |= {
+    "lab.Network": (
+        also(lab.Network, lambda network: (repr(network), lab.signal(network, batch=3))),
+        {"widths": (4, 3, 2), "activation": "relu", "scheme": NORMAL},
+    ),
+    "a width of a network": (lambda width: lab.Network([4, width, 2], "relu", NORMAL), {"width": 3}),
+    "an activation of a network": (lambda f: lab.Network([4, 3, 2], [f, None], NORMAL), {"f": "relu"}),
+    "a scheme of a network": (lambda scheme: lab.Network([4, 3, 2], "relu", [scheme, NORMAL]), {"scheme": NORMAL}),
+    "lab.Network.draw_input": (LAB.draw_input, {"batch": 3}),
+    "lab.Network.layer": (LAB.layer, {"layer": 1, "x": LAB_X}),
+    "lab.Network.forward": (LAB.forward, {"x": LAB_X}),
+    "lab.Network.backward": (LAB.backward, {"trace": LAB.forward(LAB_X), "grad": np.ones((6, 3), np.float32)}),
+    "lab.Network.astype": (LAB.astype, {"dtype": "float64"}),
+    "lab.SGD": (also(lab.SGD, _stepped), {"learning_rate": 0.1}),
+    "lab.Adam": (also(lab.Adam, _stepped), {}),
+    "a rate of a layer": (
+        lambda rate: _stepped(lab.SGD(lab.Rates((rate, 0.1), (0.1, 0.1)))),
+        {"rate": 0.1},
+    ),
+    "lab.Rates": (
+        lambda weights, biases: _stepped(lab.SGD(lab.Rates(weights, biases))),
+        {"weights": (0.1, 0.1), "biases": (0.1, 0.1)},
+    ),
+    "lab.L2SP": (also(lab.L2SP, _added), {"start": LAB, "strength": 0.1}),
+    "a layer without a start": (lambda layer: lab.L2SP(LAB, 0.1, fresh=(layer,)), {"layer": 1}),
+    "lab.L2SP.value": (lab.L2SP(LAB, 0.1).value, {"network": LAB}),
+    "lab.Orthogonality": (also(lab.Orthogonality, _added), {"strength": 0.1}),
+    "lab.Orthogonality.value": (lab.Orthogonality(0.1).value, {"network": LAB}),
+    "lab.Table": (also(lab.Table, _all_of), {"columns": {"a": [1, 2], "b": [0.5, 1.5]}}),
+    "lab.Table.column": (lab.Table({"a": [1]}).column, {"name": "a"}),
+    "a row of a table": (lab.Table({"a": [1, 2, 3, 4]}).__getitem__, {"row": 0}),
+    "lab.accuracy": (lab.accuracy, {"network": LAB, **SAMPLES}),
+    "lab.adapt": (
+        lambda network, method, x, labels, batch: lab.adapt(network, method, x, labels, batch=batch),
+        {"network": LAB, "method": "lsuv", "x": LAB_X, "labels": LABELS, "batch": 8},
+    ),
+    "lab.adapt drawn": (lambda batch: lab.adapt(LAB, batch=batch), {"batch": 8}),
+    **{f"lab.adapt {name}": (_adapting(name)) for name in lab_options},
+    "lab.compare": (lab.compare, {"schemes": {"he": NORMAL}, **COMPARED}),
+    "a scheme to compare": (lambda scheme: lab.compare([scheme], **COMPARED), {"scheme": NORMAL}),
+    "a name to compare": (lambda name: lab.compare({name: NORMAL}, **COMPARED), {"name": "he"}),
+    "a seed to compare": (lambda seed: lab.compare([NORMAL], **{**COMPARED, "seeds": [seed]}), {"seed": 0}),
+    "an activation to compare": (lambda f: lab.compare([NORMAL], [f], **COMPARED), {"f": "relu"}),
+    "lab.Data": (
+        lambda **data: lab.compare([NORMAL], **{**COMPARED, "data": lab.Data(**data)}),
+        {"x": LAB_X, "labels": LABELS, "held_x": LAB_X, "held_labels": LABELS},
+    ),
+    "lab.coordinate_check": (
+        lab.coordinate_check,
+        {"make": _make, "widths": (4, 8), **SAMPLES, "steps": 2},
+    ),
+    "what make returns": (
+        lambda made: lab.coordinate_check(lambda width: made, (4,), **SAMPLES),
+        {"made": lambda: _make(4)},
+    ),
+    "a model that make returns": (
+        lambda model: lab.coordinate_check(lambda width: (model, lab.SGD(0.1)), (4,), **SAMPLES),
+        {"model": LAB},
+    ),
+    "an optimiser that make returns": (
+        lambda optimiser: lab.coordinate_check(lambda width: (LAB, optimiser), (4,), **SAMPLES),
+        {"optimiser": lambda: lab.SGD(0.1)},
+    ),
+    "lab.mup_rates": (lab.mup_rates, {"network": LAB, "base_width": 4, "learning_rate": 0.1}),
+    "lab.trust_ratios": (lab.trust_ratios, {"network": LAB, **SAMPLES}),
+    "lab.trust_rates": (lab.trust_rates, {"network": LAB, **SAMPLES, "trust": 0.1}),
+    "lab.residual_stream": (
+        lab.residual_stream,
+        {"plan": recipes.gpt2(layers=1, dim=64)},
+    ),
+    "lab.signal": (lab.signal, {"network": LAB, "x": LAB_X}),
+    "lab.signal drawn": (lab.signal, {"network": LAB, "batch": 3}),
+    "lab.symmetry": (
+        lab.symmetry,
+        {"network": LAB, "x": LAB_X, "steps": 1, "labels": LABELS, "learning_rate": 0.1, "batch": 4},
+    ),
+    "lab.symmetry of a plan": (lab.symmetry, {"network": PLAN, "seed": 0}),
+    "lab.symmetry of a file": (lab.symmetry, {"network": "plan.safetensors"}),
+    "lab.train": (
+        also(lab.train, lambda curve: curve.losses),
+        {"network": lambda: LAB.copy(), **SAMPLES, "optimiser": lambda: lab.SGD(0.1), "steps": 2},
+    ),
+    "lab.report": (
+        also(lab.report, lambda found: (found.to_json(), found.to_html())),
+        {"schemes": {"he": NORMAL}, "depth": 2, "width": 4, "batch": 4, "seeds": 1, "steps": 0},
+    ),
+    "lab.report_plan": (also(lab.report_plan, lambda found: found.to_html()), {"plan": PLAN}),
+    "lab.report_checkpoint": (lab.report_checkpoint, {"path": "plan.safetensors"}),
+    "lab.Report.write": (REPORT.write, {"path": "page.html", "overwrite": True}),
+    "lab.Report.to_html": (REPORT.to_html, {}),
+}
+if importlib.util.find_spec("sklearn") is not None:
+    TABLE["lab.digits"] = (lab.digits, {})
+if importlib.util.find_spec("matplotlib") is not None:
+    TABLE |= {
+        "lab.plot_signal": (
+            lab.plot_signal,
+            {"found": lab.signal(LAB, LAB_X), "save_to": "signal.svg", "overwrite": True},
+        ),
+        "lab.plot_losses": (lab.plot_losses, {"found": lab.compare([NORMAL], **COMPARED), "overwrite": True}),
+        "lab.plot_histograms": (lab.plot_histograms, {"found": REPORT, "scheme": "he"}),
+        "lab.plot_coordinates": (
+            lab.plot_coordinates,
+            {"found": lab.coordinate_check(_make, (4, 8), **SAMPLES, steps=2)},
+        ),
+        "lab.plot_symmetry": (lab.plot_symmetry, {"found": lab.symmetry(LAB, LAB_X)}),
+    }
+if importlib.util.find_spec("torch") is not None:
+    TABLE["lab.torch_signal"] = (
+        # A batch goes to the caller's own module, and what that raises is the caller's.
+        lambda model, seed: lab.torch_signal(model, importlib.import_module("torch").ones(2, 3), seed=seed),
+        {"model": lambda: _linear(), "seed": 0},
+    )
 
 NO_CALLS = {  # names that are no functions of a caller's arguments, and elements, which Numba's own compiler checks
     "winit": {"STREAM_VERSION", "Scheme", "activations", "checkpoint", "jit", "methods", "net2net"}
@@ -718,6 +964,8 @@ NO_CALLS = {  # names that are no functions of a caller's arguments, and element
     | {"uniform64_at", "uniform_at", "word_at"},
     "winit.schemes": {"Scheme", "named"},
     "winit.torch": {"Report", "init"},
+    "winit.jax": {"initializers"},
+    "winit.lab": {"Adapted", "Comparison", "Curve", "Report"},
     "winit.torch.init": {"calculate_gain"},
 }
 MODULES = (
@@ -732,6 +980,10 @@ MODULES = (
     "schemes",
     "torch",
     "torch.init",
+    "jax",
+    "jax.initializers",
+    "keras",
+    "lab",
 )
 PRESET_MODULES = ("presets.torch", "presets.jax", "presets.keras")
 
@@ -740,10 +992,14 @@ PRESET_MODULES = ("presets.torch", "presets.jax", "presets.keras")
 def test_every_function_is_in_the_table(module):
     if module == "winit.jit":
         pytest.importorskip("numba")
-    if module.startswith("winit.torch"):
-        pytest.importorskip("torch")
+    for library in ("torch", "jax", "keras"):
+        if module.startswith(f"winit.{library}"):
+            pytest.importorskip(library)
     prefix = module.removeprefix("winit").removeprefix(".presets").removeprefix(".schemes").removeprefix(".")
-    names = set(importlib.import_module(module).__all__) - NO_CALLS.get(module, set())
+    prefix = module if module == "winit.keras" else prefix  # the presets' labels are the short ones
+    own = importlib.import_module(module)
+    names = distinct(own) if module in ("winit.jax.initializers", "winit.keras") else own.__all__
+    names = set(names) - NO_CALLS.get(module, set())
     known = {*TABLE, *DOORS, *(f"jit.{name}" for name in DOORS)}
     assert {f"{prefix}.{name}".lstrip(".") for name in names} <= known
 
@@ -762,7 +1018,7 @@ def violations(label, function, valid):
             given = {name: fresh(value) for name, value in valid.items()}
             arrays = {name: value.copy() for name, value in given.items() if isinstance(value, np.ndarray)}
             given[argument] = wrong()
-            if argument in ("progress", "notes") and callable(given[argument]):
+            if argument in ("progress", "notes", "watch") and callable(given[argument]):
                 continue  # what a caller's own function raises is the caller's
             error = refused(function, **given)
             if error is None:

@@ -10,7 +10,7 @@ import numpy as np
 from winit import _kernels
 from winit._core.bounds import Destination, Whole
 from winit._core.checks import check_integer, check_number, check_threads, shown_integer
-from winit._core.dtypes import FLOATS, WORDS, arithmetic, dtype_name, empty, name_of_array, numpy_dtype
+from winit._core.dtypes import FLOATS, WORDS, dtype_name, empty, name_of_array, numpy_dtype, scale_in
 from winit._core.keys import stream_key
 from winit._core.layouts import Layout, check_layout
 from winit._core.running import INLINE, run_bounds
@@ -151,7 +151,7 @@ def add(
     Parameters
     ----------
     out : as in winit.fill, of float32, float64, float16, bfloat16, float8_e4m3fn or float8_e5m2.
-    scale : float, finite; rounded to the wide type.
+    scale : float, finite; rounded to the wide type, in which it must not be 0 unless it is 0.
     scheme, seed, name, dtype, shape, layout, box, threads : as in winit.fill.
 
     Returns
@@ -208,10 +208,7 @@ def _write(
     if kind not in FLOATS:
         _check_kind(out, scale is not None)
     if scale is not None:
-        rounded = arithmetic(kind, scale)
-        if abs(rounded) == float("inf"):
-            raise ValueError(f"scale {scale!r} is beyond the range of {kind}")
-        scale = rounded
+        scale = scale_in(kind, scale)
     law = law_of(scheme, tensor, layout, kind, "out must hold")
     bound = law.bind(Destination(out, kind, key, tensor, checked, scale))
     if bound.size <= INLINE and not isinstance(bound, Whole):

@@ -29,6 +29,7 @@ __all__ = [
     "nearest_value",
     "numpy_dtype",
     "rounded",
+    "scale_in",
     "widen",
 ]
 
@@ -180,6 +181,17 @@ def rounded(dtype: str, x: float) -> float:
 def arithmetic(dtype: str, x: float) -> float:
     """Round to the type in which a law of this dtype is computed."""
     return x if dtype == "float64" else rounded("float32", x)
+
+
+def scale_in(dtype: str, scale: float) -> float:
+    """Round the scale of added noise to the type in which a law is computed; ValueError where it is lost there."""
+    found = arithmetic(dtype, scale)
+    wide = "float64" if dtype == "float64" else "float32"
+    if math.isinf(found):
+        raise ValueError(f"scale {scale!r} is beyond the range of {dtype}")
+    if scale and not found:
+        raise ValueError(f"scale {scale!r} is 0 in {wide}, in which noise is added to {dtype}: nothing would change")
+    return found
 
 
 def below(dtype: str, x: float) -> float:

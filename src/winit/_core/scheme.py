@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from winit._core.laws import Law, Moments
 
-__all__ = ["Scheme", "check_scheme", "law_of"]
+__all__ = ["Scheme", "called", "check_scheme", "law_of", "shown_scheme"]
 
 
 def _not_drawn(cls: type[Scheme], given: tuple[Any, ...], named: dict[str, Any]) -> TypeError:
@@ -118,6 +118,17 @@ def check_scheme(scheme: Any, what: str = "scheme") -> None:
     raise TypeError(f"{what} must be a winit scheme such as winit.he_normal(), not {shown(scheme)}{hint}")
 
 
+def called(name: str, scheme: Scheme) -> Scheme:
+    """Return a scheme, of a class with room for it, that messages call by the name of the function that makes it."""
+    object.__setattr__(scheme, "_called", name)
+    return scheme
+
+
+def shown_scheme(scheme: Scheme) -> str:
+    """Return what a message calls a scheme: its repr, or the function of the presets that its caller called."""
+    return getattr(scheme, "_called", "") or shown(scheme)
+
+
 @lru_cache(maxsize=4096)
 def _law_of(scheme: Scheme, shape: Shape, layout: Layout, dtype: str, wanted: str) -> Law:
     if isinstance(layout, Axes):
@@ -126,7 +137,8 @@ def _law_of(scheme: Scheme, shape: Shape, layout: Layout, dtype: str, wanted: st
         law = scheme.law(shape, layout)
         if dtype not in FLOATS and not law.any_dtype:
             raise TypeError(
-                f"{shown(scheme)} draws floating-point values, so {wanted} one of {', '.join(FLOATS)}, not {dtype}"
+                f"{shown_scheme(scheme)} draws floating-point values, so {wanted} one of {', '.join(FLOATS)}, "
+                f"not {dtype}"
             )
         law.params(dtype)
     return law

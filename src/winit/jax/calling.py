@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import shown
@@ -30,7 +31,7 @@ from winit._core.scheme import Scheme, law_of
 from winit._core.shapes import Shape, check_shape
 from winit.jax.inside import check_inside, draw_inside
 from winit.jax.keys import key_words, seed_of
-from winit.jax.placing import Target, aligned, check_out_sharding, in_use, is_tracing, place, with_mesh
+from winit.jax.placing import Target, aligned, check_out_sharding, in_use, is_tracing, place, sharding_of, with_mesh
 from winit.schemes import constant
 
 __all__ = ["ConstantInitializer", "Initializer", "in_xla", "jax_dtype", "ones", "zeros"]
@@ -58,6 +59,19 @@ def jax_dtype(dtype: Any) -> str:
     return dtype_name(have)
 
 
+def _check_own(dtype: Any) -> None:
+    """Raise for what an initializer's own dtype cannot be; which one it is JAX's settings say when it is called."""
+    if dtype is None or any(dtype is each for each in (bool, int, float, complex)) or _narrow(dtype):
+        return
+    dtype_name(dtype)
+
+
+def _narrow(dtype: Any) -> str | None:
+    """Return the name of a dtype that JAX has and winit does not draw, or None."""
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    return name if isinstance(name, str) and name in _NARROW - set(FLOATS) else None
+
+
 @dataclass(frozen=True)
 class Initializer:
     """A function (key, shape, dtype=None, out_sharding=None) -> jax.Array that draws a scheme's law.
@@ -70,12 +84,15 @@ class Initializer:
     dtype: Any = None
     inside: bool = False
 
+    def __post_init__(self) -> None:
+        _check_own(self.dtype)
+
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
         """Draw an array.
 
         Parameters
         ----------
-        key : of jax.random, typed or raw, traced or not.
+        key : of jax.random, typed or raw, traced or not. Of one that is committed to devices the array is there too.
         shape : tuple or list of int. Fans are counted in it.
         dtype : of floating-point; None is the initializer's own.
         out_sharding : NamedSharding or PartitionSpec, or None. Eagerly every shard is drawn alone.
@@ -90,7 +107,8 @@ class Initializer:
         traced = self.inside or isinstance(words, jax.core.Tracer) or is_tracing()
         check_out_sharding(out_sharding, sizes, traced)
         if not traced:
-            return _now(law, stream_key(seed_of(impl, np.asarray(words))), sizes, kind, out_sharding)
+            where = out_sharding if out_sharding is not None else _where(words)
+            return _now(law, stream_key(seed_of(impl, np.asarray(words))), sizes, kind, where)
         if self.inside:
             out = draw_inside(impl, words, self.scheme, law, sizes, kind)
         else:
@@ -109,8 +127,13 @@ class ConstantInitializer:
                 right = bool(constant(value))
             except TypeError:
                 right = False
+            except ValueError:  # of infinities and NaN, which JAX takes, and of integers that no dtype has
+                if not _is_endless(value):
+                    raise
+                right = True
         if not right:
             raise TypeError(f"value must be a number or an array of numbers, not {shown(value)}")
+        _check_own(dtype)
         self.value, self.dtype = value, dtype
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
@@ -145,16 +168,20 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = 
 def _checked(shape: Sequence[int], dtype: Any, out_sharding: Any) -> tuple[Shape, str]:
     """Return what zeros, ones and constants are called with: their shape and their dtype's name."""
     sizes = check_shape(shape)
-    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
-    kind = name if isinstance(name, str) and name in _NARROW - set(FLOATS) else jax_dtype(dtype)
+    kind = _narrow(dtype) or jax_dtype(dtype)
     check_out_sharding(out_sharding, sizes)
     return sizes, kind
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether a plain number is infinite or NaN."""
+    return isinstance(value, (float, np.floating)) and not np.isfinite(value)
 
 
 def _in_dtype(value: Any, kind: str, shape: Shape) -> Any:
     """Return a constant that the dtype holds: integers as they are, and no number beyond its range."""
     if not isinstance(value, (jax.Array, np.ndarray)):
-        if kind in STORED:
+        if kind in STORED and not _is_endless(value):
             return draw(constant(value), (), seed=0, dtype=kind)
         value = np.asarray(value)
     try:
@@ -185,9 +212,20 @@ def _bind(law: Law, key: tuple[int, int], shape: Shape, kind: str, out: np.ndarr
     return law.bind(Destination(out, kind, key, shape, box))
 
 
+def _where(words: jax.Array | np.ndarray) -> Any:
+    """Return where a key's data bind what is made of them, as in JAX: on all devices of a key that is committed."""
+    sharding = in_use()
+    if sharding is None and isinstance(words, jax.Array):
+        sharding = sharding_of(words)
+        if isinstance(sharding, NamedSharding):
+            everywhere: Any = PartitionSpec
+            sharding = NamedSharding(sharding.mesh, everywhere())
+    return sharding
+
+
 def _now(law: Law, key: tuple[int, int], shape: Shape, kind: str, out_sharding: Any) -> jax.Array:
-    # Without a sharding and a mesh it is uncommitted, as all that JAX's own functions return.
-    sharding = in_use() if out_sharding is None else with_mesh(out_sharding, "out_sharding")
+    # Without a sharding, a mesh and a committed key it is uncommitted, as all that JAX's own functions return.
+    sharding = None if out_sharding is None else with_mesh(out_sharding, "out_sharding")
     return place([Target("out_sharding", shape, kind, sharding, partial(_bind, law, key, shape, kind))], None)[0]
 
 

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from winit._core.checks import shown
 from winit._core.drawing import draw
 from winit._core.keys import stream_key
 from winit._core.laws import Constant, Normal, TruncatedNormal, Uniform
-from winit._core.scheme import Scheme, law_of
+from winit._core.scheme import Scheme, law_of, shown_scheme
 from winit._kernels import default_float_mode, numpy_points
 from winit.jax import points
 from winit.jax.hashing import philox_key
@@ -37,7 +36,7 @@ def check_inside(scheme: Scheme, law: Any, kind: str, shape: tuple[int, ...]) ->
     """Raise for a law, a dtype or a size that XLA would not draw to the bit."""
     if not isinstance(law, (Constant, Uniform, Normal, TruncatedNormal)):
         raise ValueError(
-            f"{shown(scheme)} is not drawn inside XLA, where each element must have its own word: {_OTHER_ROAD}"
+            f"{shown_scheme(scheme)} is not drawn inside XLA, where each element must have its own word: {_OTHER_ROAD}"
         )
     if kind not in _DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)} inside XLA, not {kind}: {_OTHER_ROAD}")
@@ -49,10 +48,10 @@ def check_inside(scheme: Scheme, law: Any, kind: str, shape: tuple[int, ...]) ->
     scale = numbers[1]
     if scale < _SMALLEST_SCALE and not (scale == 0 and not isinstance(law, Uniform)):
         raise ValueError(
-            f"{shown(scheme)} has a scale of {scale:.3g}, where XLA flushes small values to 0: {_OTHER_ROAD}"
+            f"{shown_scheme(scheme)} has a scale of {scale:.3g}, where XLA flushes small values to 0: {_OTHER_ROAD}"
         )
     if isinstance(law, TruncatedNormal) and min(x for x in (*numbers[4:6], numbers[6] / 2) if x > 0) < 2.0**-100:
-        raise ValueError(f"{shown(scheme)} has cuts so far out that XLA flushes its masses to 0: {_OTHER_ROAD}")
+        raise ValueError(f"{shown_scheme(scheme)} has cuts so far out that XLA flushes its masses to 0: {_OTHER_ROAD}")
 
 
 def draw_inside(impl: str, words: Any, scheme: Scheme, law: Any, shape: tuple[int, ...], kind: str) -> jax.Array:

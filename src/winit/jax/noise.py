@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from math import isinf
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import check_number, check_text, check_threads, shown
-from winit._core.dtypes import FLOATS, arithmetic
+from winit._core.dtypes import FLOATS, scale_in
 from winit._core.keys import stream_key
 from winit._core.layouts import Layout, check_layout
 from winit._core.scheme import Scheme, check_scheme, law_of
@@ -91,10 +90,8 @@ def _target(leaf: Leaf, kind: str, scheme: Scheme, key: tuple[int, int], scale: 
         raise ValueError(f"{shown_name(leaf.name)}: has been deleted, or donated, and has no values to add to")
     if kind not in FLOATS:
         raise TypeError(f"{shown_name(leaf.name)}: is of dtype {kind}, and noise is floating-point")
-    rounded = arithmetic(kind, scale)
-    if isinf(rounded):
-        raise ValueError(f"scale {scale!r} is beyond the range of {kind}")
     try:
+        rounded = scale_in(kind, scale)
         law = law_of(scheme, tuple(value.shape), layout, kind)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{shown_name(leaf.name)}: {error}") from None

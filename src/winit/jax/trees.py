@@ -98,7 +98,14 @@ def tensors_of(leaves: list[Leaf]) -> dict[str, tuple[tuple[int, ...], str]]:
         if not leaf.is_tensor:
             continue
         value = leaf.value
-        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        try:
+            extended = jnp.issubdtype(value.dtype, jax.dtypes.extended)
+        except TypeError:  # another library's dtype
+            raise TypeError(
+                f"{shown_name(leaf.name)}: must be of JAX or NumPy, and is a {type(value).__module__}."
+                f"{type(value).__name__} of dtype {shown(value.dtype)}"
+            ) from None
+        if extended:
             raise TypeError(
                 f"{shown_name(leaf.name)}: is of dtype {value.dtype}, the state of a generator, which is no weight: "
                 "leave it out of the tree (with flax.nnx, nnx.split(model, nnx.Param, ...))"

@@ -11,6 +11,7 @@ from winit._core.keys import stream_key
 from winit._plans.foreign import plan_for
 from winit._plans.param import Rule
 from winit._plans.plan import Plan
+from winit.keras.calling import tensor_of
 from winit.keras.naming import variables_of
 
 __all__ = ["initialize", "plan"]
@@ -91,5 +92,5 @@ def initialize(
     variables = variables_of(model)
     complete = plan_for(_tensors(variables), plan_or_rules, "model")
     for name, variable in variables.items():
-        variable.assign(complete.draw(name, seed=seed, threads=threads))
+        variable.assign(tensor_of(complete.draw(name, seed=seed, threads=threads), complete[name].dtype))
     return model

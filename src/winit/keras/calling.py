@@ -7,14 +7,42 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from winit._core.checks import check_text, integer_of, shown
 from winit._core.drawing import draw
 from winit._core.dtypes import dtype_name
 from winit._core.keys import stream_key
 from winit._core.scheme import Scheme
+from winit._core.shapes import check_shape
 
-__all__ = ["Drawn", "Fixed"]
+__all__ = ["Drawn", "Fixed", "tensor_of"]
+
+
+def _checked_dtype(dtype: Any) -> str:
+    """Return Keras's name of a dtype."""
+    try:
+        return str(keras.backend.standardize_dtype(dtype))
+    except Exception:  # Keras compares and prints what it is given, and a caller's own object may raise anything
+        raise TypeError(f"dtype must be one of Keras's, such as 'float32', or None, not {shown(dtype)}") from None
+
+
+def tensor_of(array: np.ndarray, kind: str) -> Any:
+    """Return a drawn array as a tensor of Keras's backend: torch takes no float8 from NumPy, and its bytes instead."""
+    if keras.backend.backend() == "torch" and kind.startswith("float8"):
+        import torch
+
+        return keras.ops.convert_to_tensor(torch.from_numpy(array.view(np.uint8)).view(getattr(torch, kind)))
+    return keras.ops.convert_to_tensor(array, dtype=kind)
+
+
+def _is_tracing() -> bool:
+    """Whether JAX is tracing a function, so that what Keras computes is part of a program."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return isinstance(keras.ops.zeros(()), jax.core.Tracer)
 
 
 class Fixed(keras.initializers.Initializer):  # type: ignore[misc]
@@ -29,10 +57,11 @@ class Fixed(keras.initializers.Initializer):  # type: ignore[misc]
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         """Draw a tensor of the backend; None stands for keras.config.floatx()."""
-        kind = keras.backend.standardize_dtype(dtype)
+        kind = _checked_dtype(dtype)
+        shape = check_shape(shape)
         seed, name = self._stream()
         array = draw(self.scheme, shape, seed=seed, name=name, dtype=dtype_name(kind), layout="io")
-        return keras.ops.convert_to_tensor(array, dtype=kind)
+        return tensor_of(array, kind)
 
     def get_config(self) -> dict[str, Any]:
         """Return what from_config makes an equal initializer of."""
@@ -68,6 +97,11 @@ class Drawn(Fixed):
     def _stream(self) -> tuple[int, str]:
         seed = self.seed
         if isinstance(seed, keras.random.SeedGenerator):
+            if _is_tracing():
+                raise TypeError(
+                    "seed is a SeedGenerator, which has no number while a function is traced: build the model outside "
+                    "jit, or give an int"
+                )
             first, second = (int(word) & 0xFFFFFFFF for word in keras.ops.convert_to_numpy(seed.next()))
             seed = first | second << 32
         stream_key(seed, self.name)

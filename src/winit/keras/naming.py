@@ -44,10 +44,14 @@ def _is_graph(model: Any) -> bool:
     return isinstance(model, keras.Sequential) or hasattr(model, "_operations_by_depth")
 
 
-def _walk(holder: Any, name: str, seen: set[int], found: list[tuple[str, Any]]) -> None:
+def _walk(
+    holder: Any, name: str, seen: set[int], found: list[tuple[str, Any]], inside: frozenset[int] = frozenset()
+) -> None:
+    """Add what a holder leads to; inside: the lists and mappings on the way to it, which may hold each other."""
+    inside |= {id(holder)}
     for part, value in _parts(holder):
         inner = f"{name}.{part}" if name else part
-        if id(value) in seen:
+        if id(value) in seen or id(value) in inside:
             continue
         if isinstance(value, keras.Variable):
             seen.add(id(value))
@@ -57,7 +61,7 @@ def _walk(holder: Any, name: str, seen: set[int], found: list[tuple[str, Any]]) 
                 seen.add(id(value))
                 if not value.built and type(value).build is not keras.layers.Layer.build:
                     raise ValueError(f"{inner} is not built, and has no weights yet: call the model on data first")
-            _walk(value, inner, seen, found)
+            _walk(value, inner, seen, found, inside)
 
 
 def variables_of(model: Any) -> dict[str, Any]:

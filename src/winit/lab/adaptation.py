@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit._core.checks import check_integer, check_number, check_one_of, shown
+from winit._core.checks import check_bool, check_integer, check_number, check_one_of, check_positive, shown
 from winit._core.drawing import words
 from winit._dense.statistics import batch_statistics
 from winit.lab.network import Network, check_learning_rate
@@ -168,7 +168,7 @@ def _pre_activations(network: Network, x: np.ndarray) -> list[np.ndarray]:
 def _lsuv(
     network: Network, x: np.ndarray, labels: np.ndarray, *, std: float, tolerance: float, steps: int
 ) -> list[float]:
-    wanted, allowed = _positive(std, "std"), _positive(tolerance, "tolerance")
+    wanted, allowed = check_positive(std, "std"), check_positive(tolerance, "tolerance")
     steps = check_integer(steps, "steps")
     held = x
     for layer, weight in enumerate(_weights(network), 1):
@@ -191,8 +191,11 @@ def _krahenbuhl(
 ) -> list[float]:
     if network.residual or network.norm:
         raise ValueError("krahenbuhl is for networks without residuals and norms, which undo its scaling")
-    share, steps = _positive(damping, "damping"), check_integer(steps, "steps")
-    if within:
+    share, steps = check_positive(damping, "damping"), check_integer(steps, "steps")
+    if share > 1:
+        raise ValueError(f"damping must be at most 1, beyond which layers overshoot, not {share}")
+    between = check_bool(between, "between")
+    if check_bool(within, "within"):
         held = x
         for layer, (weight, bias) in enumerate(zip(_weights(network), network.biases, strict=True), 1):
             bias[...] = 0
@@ -211,7 +214,14 @@ def _krahenbuhl(
     history = []
     eta = _direction(network, (len(x), network.widths[-1]))
     for step in range(steps + 1):
-        change = _rates_of_change(network, x, eta)
+        try:
+            change = _rates_of_change(network, x, eta)
+        except ValueError:
+            if not step:
+                raise
+            raise ValueError(
+                f"damping must be less than {share}: after {step} steps weights or gradients are 0 or infinite"
+            ) from None
         middle = math.exp(math.fsum(map(math.log, change)) / len(change))
         history.append(max(abs(math.log(each / middle)) for each in change))
         if step == steps:
@@ -297,15 +307,21 @@ def _gradinit(
     steps: int, rate: float, least: float,
 ) -> list[float]:  # fmt: skip
     sgd = check_one_of(optimiser, ("sgd", "adam"), "optimiser") == "sgd"
-    step_size, bound, pace = check_learning_rate(learning_rate), _positive(gamma, "gamma"), _positive(rate, "rate")
-    floor, steps = _positive(least, "least"), check_integer(steps, "steps")
+    step_size, bound, pace = (
+        check_learning_rate(learning_rate),
+        check_positive(gamma, "gamma"),
+        check_positive(rate, "rate"),
+    )
+    floor, steps = check_positive(least, "least"), check_integer(steps, "steps")
+    if floor > 1:
+        raise ValueError(f"least must be at most 1, where all factors begin, not {floor}")
     model = _Model(network, x, labels)
     factors = np.ones(len(model.start))
     first, second = np.zeros_like(factors), np.zeros_like(factors)
     powers = [1.0, 1.0]
     history = []
     best, found = math.inf, factors.copy()
-    for _ in range(steps + 1):
+    for step in range(steps + 1):
         tensors = model.scaled(factors)
         _, g = model.at(tensors)
         moved = g if sgd else [np.sign(each) for each in g]
@@ -313,7 +329,11 @@ def _gradinit(
             math.sqrt(math.fsum(map(sum_of_squares, g))) if sgd else math.fsum(float(np.abs(each).sum()) for each in g)
         )
         if not math.isfinite(size):
-            raise ValueError("the gradient is not finite at the start: scale the weights down first")
+            raise ValueError(
+                f"the gradient is not finite after {step} steps, and rate must be less than {pace}"
+                if step
+                else "the gradient is not finite at the start: scale the weights down first"
+            )
         after, v = model.at([t - step_size * m for t, m in zip(tensors, moved, strict=True)])
         history.append(after)
         if size <= bound and after < best:
@@ -339,7 +359,7 @@ def _gradinit(
 def _metainit(
     network: Network, x: np.ndarray, labels: np.ndarray, *, steps: int, rate: float, momentum: float
 ) -> list[float]:
-    pace, steps, kept = _positive(rate, "rate"), check_integer(steps, "steps"), check_number(momentum, "momentum")
+    pace, steps, kept = check_positive(rate, "rate"), check_integer(steps, "steps"), check_number(momentum, "momentum")
     if not 0 <= kept < 1:
         raise ValueError(f"momentum must be in [0, 1), not {shown(momentum)}")
     model = _Model(network, x, labels)
@@ -380,10 +400,3 @@ def _quotient(model: _Model, factors: np.ndarray) -> float:
         total += float(np.abs((slope - change) / (slope + small) - 1).ravel().sum())
         count += slope.size
     return total / count
-
-
-def _positive(value: Any, what: str) -> float:
-    number = check_number(value, what)
-    if number <= 0:
-        raise ValueError(f"{what} must be positive, not {number}")
-    return number

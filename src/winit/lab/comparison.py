@@ -14,7 +14,7 @@ from winit._core.checks import check_bool, check_integer, check_number, check_on
 from winit._core.scheme import Scheme, check_scheme
 from winit.activations import Activation
 from winit.activations import activation as as_activation
-from winit.lab.network import NORMS, Network, check_learning_rate
+from winit.lab.network import NORMS, Network, array_of, check_learning_rate
 from winit.lab.penalties import L2SP, check_strength
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, accuracy, check_share, train
@@ -294,6 +294,8 @@ def named_schemes(schemes: Any) -> dict[str, Scheme]:
         listed = None if isinstance(schemes, (str, bytes)) else items_of(schemes)
         if listed is None:
             raise TypeError(f"schemes must be schemes, or a mapping from names to schemes, not {shown(schemes)}")
+        for scheme in listed:
+            check_scheme(scheme)
         items = {repr(scheme): scheme for scheme in listed}
     if not items:
         raise ValueError("schemes must be at least one")
@@ -329,8 +331,10 @@ def _check_data(data: Any) -> Data:
         raise TypeError(f"data must be x, labels, held_x and held_labels, not {shown(data)}")
     arrays = []
     for x, what in ((listed[0], "x"), (listed[2], "held_x")):
-        array = np.asarray(x)
-        if array.ndim != 2 or array.dtype.kind not in "fiub" or not len(array):
+        array = array_of(x, f"{what} of data")
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{what} of data must be numbers, not {array.dtype}")
+        if array.ndim != 2 or not len(array):
             raise ValueError(f"{what} of data must be numbers of shape (samples, columns), not {shown(array.shape)}")
         if not np.isfinite(array).all():
             raise ValueError(f"{what} of data must be finite: it holds NaN or infinity")

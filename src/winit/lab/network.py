@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit._core.checks import check_bool, check_number, check_one_of, check_threads, items_of, shown
+from winit._core.checks import (
+    check_bool,
+    check_callable,
+    check_integer,
+    check_number,
+    check_one_of,
+    check_threads,
+    items_of,
+    shown,
+)
 from winit._core.drawing import draw
 from winit._core.dtypes import dtype_name
 from winit._core.keys import stream_key
@@ -23,7 +32,7 @@ from winit.activations import Activation
 from winit.activations import activation as as_activation
 from winit.schemes.constants import zeros
 
-__all__ = ["Gradients", "Network", "Trace", "cross_entropy", "mean_squared_error"]
+__all__ = ["Gradients", "Network", "Trace", "array_of", "check_network", "cross_entropy", "mean_squared_error"]
 
 EPSILON = 1e-5  # added to variances that are divided by
 NORMS = "rms", "layer"
@@ -168,7 +177,7 @@ class Network:
 
     def check_input(self, x: Any) -> np.ndarray:
         """Return a caller's inputs in the network's dtype; ValueError unless finite and (batch, widths[0])."""
-        array = np.asarray(x)
+        array = array_of(x, "x")
         if array.ndim != 2 or array.shape[1] != self.widths[0] or not array.shape[0]:
             raise ValueError(f"x must be of shape (batch, {self.widths[0]}), not {array.shape}")
         if array.dtype.kind not in "fiub":
@@ -176,6 +185,8 @@ class Network:
         with np.errstate(over="ignore"):
             out = np.require(array, self.dtype, ["C", "A"])  # what another process sent may lie anywhere in its buffer
         if not np.isfinite(out).all():
+            if np.isfinite(array).all():
+                raise ValueError(f"x must be within the range of {self.dtype}")
             raise ValueError("x must be finite: it holds NaN or infinity")
         return out
 
@@ -197,6 +208,8 @@ class Network:
         layer : int from 1. x : (batch, widths[layer - 1]), what the layer before gave. activation : None for its own.
 
         """
+        if check_integer(layer, "layer") > self.depth:
+            raise ValueError(f"layer must be at most {self.depth}, not {layer}")
         read, _ = self._normalised(x)
         f = self.activations[layer - 1] if activation is None else as_activation(activation)
         y, _ = dense_forward(
@@ -222,6 +235,8 @@ class Network:
         watch : called with each layer's number and output, as soon as that is there.
 
         """
+        check_callable(watch, "watch")
+        factors = self._check_dropout(dropout)
         trace = Trace([], [], [], [], [])
         held = x
         for layer, (weight, bias, f) in enumerate(zip(self.weights, self.biases, self.activations, strict=True)):
@@ -229,8 +244,9 @@ class Network:
             y, tape = dense_forward(read, weight, bias, f, layout="oi", stats=stats, threads=self.threads)
             if self.residual and y.shape == held.shape:
                 y = y + held
-            if dropout and dropout[layer] is not None:
-                y = y * dropout[layer]
+            factor = factors[layer]
+            if factor is not None:
+                y = y * factor
             trace.outputs.append(y)
             trace.inputs.append(read)
             trace.tapes.append(tape)
@@ -251,6 +267,8 @@ class Network:
         dropout : as of forward.
 
         """
+        if not isinstance(trace, Trace) or len(trace.tapes) != self.depth:
+            raise TypeError(f"trace must be what forward returned of this network, not {shown(trace)}")
         steps = list(self._back(trace, grad, ("x", "weight", "bias"), dropout))[::-1]
         outputs, dxs, weights, biases = map(list, zip(*steps, strict=True))
         return Gradients(weights, biases, outputs, dxs[0])
@@ -265,10 +283,11 @@ class Network:
 
     def _back(self, trace: Trace, grad: np.ndarray, want: Sequence[str], dropout: Sequence[Any]) -> Iterator[Any]:
         """Give each layer's gradients from the last to the first: at its output, at its input, of weight and bias."""
+        factors = self._check_dropout(dropout)
         for layer in reversed(range(self.depth)):
-            own = grad
-            if dropout and dropout[layer] is not None:
-                grad = grad * dropout[layer]
+            own, factor = grad, factors[layer]
+            if factor is not None:
+                grad = grad * factor
             dx, dweight, dbias = dense_backward(grad, trace.tapes[layer], want=want, threads=self.threads)
             assert dx is not None
             back = self._normalised_back(dx, trace.inputs[layer], trace.scales[layer])
@@ -276,6 +295,19 @@ class Network:
                 back = back + grad
             yield own, back, dweight, dbias
             grad = back
+
+    def _check_dropout(self, dropout: Any) -> Sequence[np.ndarray | None]:
+        """Return what is multiplied with the outputs of each layer; () is nothing for all."""
+        if isinstance(dropout, (list, tuple)) and not dropout:
+            return (None,) * self.depth
+        held = isinstance(dropout, (list, tuple)) and all(
+            each is None or (isinstance(each, np.ndarray) and each.dtype.kind in "fb") for each in dropout
+        )
+        if not held or len(dropout) != self.depth:
+            raise TypeError(
+                f"dropout must be an array or None for each of the {self.depth} layers, not {shown(dropout)}"
+            )
+        return tuple(dropout)
 
     def _row_means(self, x: np.ndarray) -> np.ndarray:
         """Means of rows, as a product with ones: in the dense pass's order, in float64."""
@@ -369,9 +401,20 @@ def _mean(values: np.ndarray) -> float:
 # ---- checks
 
 
-def _check_widths(widths: Any) -> list[int]:
-    from winit._core.checks import check_integer
+def array_of(data: Any, what: str) -> np.ndarray:
+    """Return a caller's data as an array; lists, frames and tensors are what NumPy makes of them."""
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(f"{what} must be an array without a mask: its masked values are no numbers")
+    try:
+        return np.asarray(data)
+    except Exception as error:  # ragged lists; tensors on a device, with a gradient, of a dtype that NumPy has not
+        reason = " ".join(str(error).split())
+        raise TypeError(
+            f"{what} must be an array, and NumPy makes none of {shown(data, 100)}: {reason[:250]}"
+        ) from None
 
+
+def _check_widths(widths: Any) -> list[int]:
     items = None if isinstance(widths, (str, bytes)) else items_of(widths)
     if items is None:
         raise TypeError(f"widths must be integers, not {shown(widths)}")
@@ -387,6 +430,13 @@ def _a_layer(given: Any, depth: int, what: str) -> list[Any]:
             raise ValueError(f"{what} must be one, or one for each of the {depth} layers, not {len(given)}")
         return list(given)
     return [given] * depth
+
+
+def check_network(network: Any, what: str = "network") -> Network:
+    """Return a network, whose weights may be virtual."""
+    if not isinstance(network, Network):
+        raise TypeError(f"{what} must be a winit.lab.Network, not {type(network).__name__}")
+    return network
 
 
 def check_learning_rate(rate: Any) -> float:

@@ -62,6 +62,7 @@ class Report:
 
     def to_html(self, path: str = "report.html") -> str:
         """Return the page; path is what it says of where it was written."""
+        path = check_path(path)
         if self.kind == "network":
             title, lede, parts = network_page.sections(self.data)
         elif self.kind == "plan":
@@ -99,7 +100,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Target:
     """Return where a report is to appear, or raise for what could not be written there."""
     text = check_path(path)
     if Path(text).suffix not in (".html", ".json"):
-        raise ValueError(f"a report's file must end in .html or .json, not {text!r}")
+        raise ValueError(f"a report's file must end in .html or .json, not {shown(text)}")
     return destination(path, overwrite)
 
 
@@ -180,6 +181,10 @@ def report(
         norm=None if norm is None else check_one_of(norm, ("rms", "layer"), "norm"),
         threads=check_threads(threads),
     )
+    if settings.steps and settings.seed + settings.seeds > 1 << 64:
+        raise ValueError(
+            f"seed must be at most 2^64 - {settings.seeds} for {settings.seeds} seeds, not {settings.seed}"
+        )
     check_callable(progress, "progress")
     data = network_page.gather(named, settings, progress)
     return Report("network", data, _network_command(named, settings))

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from winit._core.checks import check_number
+from winit._core.checks import check_integer, check_not_negative, items_of, shown
 from winit._dense.products import multiply
 from winit._dense.virtual import Virtual
-from winit.lab.network import Gradients, Network
+from winit.lab.network import Gradients, Network, check_network
 
 __all__ = ["L2SP", "Orthogonality"]
 
@@ -39,15 +39,18 @@ class L2SP:
     def __init__(self, start: Network, strength: float, new: float = 0.0, fresh: tuple[int, ...] = ()) -> None:
         check_stored(start, "start")
         self.strength, self.new = check_strength(strength), check_strength(new, "new")
-        self.fresh = tuple(fresh)
+        layers = items_of(fresh)
+        if layers is None:
+            raise TypeError(f"fresh must hold layers, such as (3,), not {shown(fresh)}")
+        self.fresh = tuple(check_integer(layer, "a layer of fresh") for layer in layers)
         for layer in self.fresh:
-            if layer not in range(1, start.depth + 1):
+            if layer > start.depth:
                 raise ValueError(f"fresh must hold layers from 1 to {start.depth}, not {layer}")
         self._start = start.copy()
 
     def _differences(self, network: Network) -> list[tuple[float, np.ndarray, np.ndarray]]:
         """Of each layer the strength, and how far weights and biases are from what they are pulled to."""
-        if network.widths != self._start.widths:
+        if check_stored(network).widths != self._start.widths:
             raise ValueError(f"the network has widths {network.widths}, and the start {self._start.widths}")
         found = []
         for layer in range(network.depth):
@@ -132,19 +135,15 @@ def _apart(weight: np.ndarray) -> tuple[np.ndarray, bool]:
 
 def check_stored(network: object, what: str = "network") -> Network:
     """Return a network with stored weights."""
-    if not isinstance(network, Network):
-        raise TypeError(f"{what} must be a winit.lab.Network, not {type(network).__name__}")
-    if network.virtual:
+    found = check_network(network, what)
+    if found.virtual:
         raise ValueError(f"{what} must have stored weights: those of a virtual one cannot change")
-    return network
+    return found
 
 
 def check_strength(value: object, what: str = "strength") -> float:
     """Return a strength: a number that is not negative."""
-    number = check_number(value, what)
-    if number < 0:
-        raise ValueError(f"{what} must not be negative, not {number}")
-    return number
+    return check_not_negative(value, what)
 
 
 def sum_of_squares(array: np.ndarray) -> float:

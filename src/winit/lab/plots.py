@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from winit._core.checks import check_one_of, check_path, shown
+from winit._core.checks import check_bool, check_one_of, check_path, shown
 from winit._files.appearing import Target, appearing, destination, write_at
 from winit.lab.comparison import Comparison
 from winit.lab.network_page import chosen_layers
@@ -165,7 +165,7 @@ def plot_histograms(
         raise TypeError(f"found must be a Report on schemes, not {shown(found)}")
     histograms = found.data["histograms"]
     check_one_of(scheme, tuple(histograms), "scheme")
-    layers = histograms[scheme]["gradients" if gradients else "activations"]
+    layers = histograms[scheme]["gradients" if check_bool(gradients, "gradients") else "activations"]
     axes, finish = _begin(ax, save_to, overwrite)
     for at, each in enumerate(layers[place] for place in chosen_layers(len(layers))):
         total = sum(each["counts"]) + each["zeros"] + each["not_finite"]

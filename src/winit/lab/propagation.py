@@ -12,7 +12,7 @@ from winit._core.drawing import draw
 from winit._kernels.activation_rows import BIT
 from winit.lab.mean_field import LayerTheory, variances, weight_variance
 from winit.lab.measures import Measured, verdict_of
-from winit.lab.network import Network
+from winit.lab.network import Network, check_network
 from winit.lab.tables import Table
 from winit.schemes.plain import normal
 
@@ -65,8 +65,7 @@ def signal(network: Network, x: Any = None, batch: int = 1024) -> Table:
     'vanishing'
 
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
+    check_network(network)
     x = network.draw_input(check_integer(batch, "batch")) if x is None else network.check_input(x)
     signals: list[Measured] = []
     gradients: list[Measured] = []

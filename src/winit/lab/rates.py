@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from winit._core.checks import check_integer, check_one_of, items_of, shown
-from winit.lab.network import Network, check_learning_rate
+from winit.lab.network import Network, check_learning_rate, check_network
 from winit.lab.penalties import check_stored, check_strength, sum_of_squares
 from winit.lab.tables import Table
 from winit.lab.training import Rates, loss_at
@@ -48,9 +48,7 @@ def mup_rates(network: Network, base_width: int, learning_rate: float, optimiser
     Rates(weights=(0.01, 0.0025, 0.0025), biases=(0.01, 0.01, 0.01))
 
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
-    hidden = set(network.widths[1:-1])
+    hidden = set(check_network(network).widths[1:-1])
     if len(hidden) != 1:
         raise ValueError(f"network must have hidden layers of one width, not {sorted(hidden)}")
     rate = check_learning_rate(learning_rate)
@@ -189,6 +187,8 @@ def coordinate_check(
             made: Any = make(*(width, seed)[: 1 + takes_seed])
             if not isinstance(made, tuple) or len(made) != 2:
                 raise TypeError(f"make must return a model and an optimiser, not {shown(made)}")
+            if not callable(getattr(made[1], "step", None)):
+                raise TypeError(f"make must return a model and an optimiser with a step, not {shown(made[1])}")
             follow = _follow_network if isinstance(made[0], Network) else _follow_torch
             first: dict[Any, np.ndarray] = {}
             for step, outputs in enumerate(follow(*made, x, labels, steps)):
@@ -212,11 +212,17 @@ def _takes_two(make: Callable[..., Any]) -> bool:
     import inspect
 
     try:
-        kinds = inspect.signature(make).parameters.values()
+        signature = inspect.signature(make)
     except (TypeError, ValueError):  # what is built in has no signature
         return False
-    return sum(kind.default is kind.empty and kind.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
-               for kind in kinds) == 2  # fmt: skip
+    kinds = signature.parameters.values()
+    two = sum(kind.default is kind.empty and kind.kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
+              for kind in kinds) == 2  # fmt: skip
+    try:
+        signature.bind(*(1, 0)[: 1 + two])
+    except TypeError:
+        raise TypeError(f"make must take a width, or a width and a seed, and {shown(make)} does not") from None
+    return two
 
 
 def _follow_network(network: Network, optimiser: Any, x: Any, labels: Any, steps: int) -> Any:

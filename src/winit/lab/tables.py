@@ -8,6 +8,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from winit._core.checks import check_integer, check_text, items_of, shown
+
 __all__ = ["Table"]
 
 
@@ -32,8 +34,15 @@ class Table(Sequence[dict[str, Any]]):
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Any]], title: str = "") -> None:
-        self._columns = {name: list(values) for name, values in columns.items()}
-        self.title = title
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"columns must be a mapping from names to lists, not {shown(columns)}")
+        self._columns = {}
+        for name, values in columns.items():
+            listed = None if isinstance(values, (str, bytes)) else items_of(values)
+            if listed is None:
+                raise TypeError(f"a column must be a list of values, not {shown(values)}")
+            self._columns[check_text(name, "a column's name")] = listed
+        self.title = check_text(title, "title")
         lengths = {len(values) for values in self._columns.values()}
         if len(lengths) > 1:
             raise ValueError(f"columns must have equal lengths, not {sorted(lengths)}")
@@ -44,10 +53,14 @@ class Table(Sequence[dict[str, Any]]):
 
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} of a table of {len(self)}")
-        return {name: values[row] for name, values in self._columns.items()}
+            try:
+                return [self[i] for i in range(*row.indices(len(self)))]
+            except TypeError:
+                raise TypeError(f"a slice of rows must have integers, not {shown(row)}") from None
+        place = check_integer(row, "a row", None)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"row {place} of a table of {len(self)}")
+        return {name: values[place] for name, values in self._columns.items()}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[row] for row in range(len(self)))
@@ -59,8 +72,8 @@ class Table(Sequence[dict[str, Any]]):
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column."""
-        if name not in self._columns:
-            raise ValueError(f"the table has no column {name!r}; it has {', '.join(self._columns)}")
+        if check_text(name, "name") not in self._columns:
+            raise ValueError(f"the table has no column {shown(name)}; it has {', '.join(self._columns)}")
         return list(self._columns[name])
 
     def to_dict(self) -> dict[str, list[Any]]:
@@ -77,7 +90,10 @@ class Table(Sequence[dict[str, Any]]):
 
     def to_pandas(self) -> Any:
         """Return a pandas.DataFrame. ImportError without pandas."""
-        import pandas as pd  # type: ignore[import-untyped]
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ImportError:
+            raise ImportError("a data frame needs pandas, which is not installed: pip install pandas") from None
 
         return pd.DataFrame(self._columns)
 

@@ -7,10 +7,18 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from winit._core.checks import check_integer, check_number, check_one_of, shown
+from winit._core.checks import (
+    check_integer,
+    check_not_negative,
+    check_number,
+    check_one_of,
+    check_positive,
+    items_of,
+    shown,
+)
 from winit._core.drawing import draw
 from winit._dense.virtual import Virtual
-from winit.lab.network import Gradients, Network, check_learning_rate, cross_entropy, mean_squared_error
+from winit.lab.network import Gradients, Network, check_learning_rate, check_network, cross_entropy, mean_squared_error
 from winit.lab.units import check_labels
 from winit.schemes.plain import uniform
 
@@ -47,7 +55,13 @@ class Rates(NamedTuple):
 def _check_rates(given: float | Rates) -> float | Rates:
     if not isinstance(given, Rates):
         return check_learning_rate(given)
-    return Rates(*(tuple(check_learning_rate(rate) for rate in rates) for rates in given))
+    found = []
+    for rates, whose in zip(given, ("weights", "biases"), strict=True):
+        listed = None if isinstance(rates, (str, bytes)) else items_of(rates)
+        if listed is None:
+            raise TypeError(f"learning_rate must have a rate for the {whose} of each layer, not {shown(rates)}")
+        found.append(tuple(check_learning_rate(rate) for rate in listed))
+    return Rates(*found)
 
 
 class _Parameter(NamedTuple):
@@ -77,6 +91,12 @@ def _parameters(network: Network, gradients: Gradients, rates: float | Rates) ->
     return found
 
 
+def _check_kept(kept: Sequence[np.ndarray], parameters: Sequence[_Parameter]) -> None:
+    """Raise where an optimiser that has taken steps of one network is given another."""
+    if [each.shape for each in kept] != [each.values.shape for each in parameters]:
+        raise ValueError("network must be the one of the optimiser's first step, whose moments it keeps: make another")
+
+
 class SGD:
     """Gradient descent with momentum and L2: v = momentum v + g + l2 w, w = w - learning_rate v.
 
@@ -92,7 +112,7 @@ class SGD:
     def __init__(self, learning_rate: float | Rates, momentum: float = 0.0, l2: float = 0.0) -> None:
         self.learning_rate = _check_rates(learning_rate)
         self.momentum = check_share(momentum, "momentum")
-        self.l2 = _not_negative(l2, "l2")
+        self.l2 = check_not_negative(l2, "l2")
         self._velocity: list[np.ndarray] = []
 
     def step(self, network: Network, gradients: Gradients) -> None:
@@ -100,6 +120,7 @@ class SGD:
         parameters = _parameters(network, gradients, self.learning_rate)
         if not self._velocity:
             self._velocity = [np.zeros_like(parameter.values) for parameter in parameters]
+        _check_kept(self._velocity, parameters)
         for velocity, (values, gradient, is_weight, rate) in zip(self._velocity, parameters, strict=True):
             kind = values.dtype.type
             velocity *= kind(self.momentum)
@@ -131,8 +152,11 @@ class Adam:
         l2: float = 0.0,
     ) -> None:
         self.learning_rate = _check_rates(learning_rate)
-        self.betas = check_share(betas[0], "betas[0]"), check_share(betas[1], "betas[1]")
-        self.eps, self.l2 = check_number(eps, "eps"), _not_negative(l2, "l2")
+        two = None if isinstance(betas, (str, bytes)) else items_of(betas)
+        if two is None or len(two) != 2:
+            raise TypeError(f"betas must be two numbers, not {shown(betas)}")
+        self.betas = check_share(two[0], "betas[0]"), check_share(two[1], "betas[1]")
+        self.eps, self.l2 = check_positive(eps, "eps"), check_not_negative(l2, "l2")
         self._moments: list[tuple[np.ndarray, np.ndarray]] = []
         self._powers = [1.0, 1.0]
 
@@ -141,6 +165,7 @@ class Adam:
         parameters = _parameters(network, gradients, self.learning_rate)
         if not self._moments:
             self._moments = [(np.zeros(p.values.shape), np.zeros(p.values.shape)) for p in parameters]
+        _check_kept([first for first, _ in self._moments], parameters)
         # Powers by products: the pow of a libm may differ in the last bit from another's.
         self._powers = [power * beta for power, beta in zip(self._powers, self.betas, strict=True)]
         first, second = self.betas
@@ -207,18 +232,16 @@ def train(
     True
 
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a winit.lab.Network, not {type(network).__name__}")
-    if network.virtual:
+    if check_network(network).virtual:
         raise ValueError("network must have stored weights: those of a virtual one cannot change")
     x = network.check_input(x)
     chosen = check_labels(labels, len(x), network.widths[-1])
     steps, batch = check_integer(steps, "steps", 0), min(check_integer(batch, "batch"), len(x))
     check_one_of(loss, ("cross_entropy", "squared_error"), "loss")
     share = check_share(dropout, "dropout")
-    if not hasattr(optimiser, "step"):
+    if not callable(getattr(optimiser, "step", None)):
         raise TypeError(f"optimiser must be SGD, Adam or another with a step, not {shown(optimiser)}")
-    if penalty is not None and not hasattr(penalty, "add_to"):
+    if penalty is not None and not callable(getattr(penalty, "add_to", None)):
         raise TypeError(f"penalty must be L2SP, Orthogonality or another with add_to, not {shown(penalty)}")
     losses: list[float] = []
     with np.errstate(all="ignore"):
@@ -245,7 +268,7 @@ def accuracy(network: Network, x: Any, labels: Any) -> float:
     x : (samples, widths[0]), finite. labels : (samples,), ints in [0, widths[-1]).
 
     """
-    x = network.check_input(x)
+    x = check_network(network).check_input(x)
     chosen = check_labels(labels, len(x), network.widths[-1])
     with np.errstate(all="ignore"):
         outputs = network.forward(x).outputs[-1]
@@ -290,11 +313,4 @@ def check_share(value: Any, what: str) -> float:
     number = check_number(value, what)
     if not 0 <= number < 1:
         raise ValueError(f"{what} must be in [0, 1), not {number}")
-    return number
-
-
-def _not_negative(value: Any, what: str) -> float:
-    number = check_number(value, what)
-    if number < 0:
-        raise ValueError(f"{what} must not be negative, not {number}")
     return number

@@ -10,11 +10,12 @@ import numpy as np
 
 from winit._core.checks import check_integer, check_path
 from winit._core.drawing import words
+from winit._core.dtypes import LARGEST
 from winit._core.keys import stream_key
 from winit._dense.virtual import Virtual
 from winit._plans.plan import Plan
 from winit.lab.matrices import distinct, incoming
-from winit.lab.network import Network, check_learning_rate, cross_entropy, mean_squared_error
+from winit.lab.network import Network, array_of, check_learning_rate, cross_entropy, mean_squared_error
 from winit.lab.tables import Table
 
 __all__ = ["distinct", "symmetry"]
@@ -111,9 +112,16 @@ def symmetry(
         raise ValueError("network must have stored weights: those of a virtual one cannot change")
     steps = check_integer(steps, "steps", 0)
     rate = check_learning_rate(learning_rate)
+    if rate > LARGEST[network.dtype]:
+        raise ValueError(f"learning_rate {rate!r} is beyond the range of {network.dtype}")
     x = network.draw_input(check_integer(batch, "batch")) if x is None else network.check_input(x)
     chosen = _labels(network, len(x), labels)
-    trained = network.copy()
+    with np.errstate(all="ignore"):  # a rate that is too high gives infinities, whose bits are counted as any
+        return _while_trained(network.copy(), x, chosen, steps, rate)
+
+
+def _while_trained(trained: Network, x: np.ndarray, chosen: np.ndarray, steps: int, rate: float) -> Table:
+    """Count before training and after each step, which changes the network."""
     rows: dict[str, list[Any]] = {}
     for step in range(steps + 1):
         trace = trained.forward(x)
@@ -181,7 +189,7 @@ def _labels(network: Network, count: int, labels: Any) -> np.ndarray:
 
 def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
     """Return a caller's labels: (count,) integers in [0, classes)."""
-    array = np.asarray(labels)
+    array = array_of(labels, "labels")
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, not {array.dtype}")
     if array.shape != (count,):

@@ -16,6 +16,7 @@ from winit._core.checks import check_integer as _check_integer
 from winit._core.checks import check_not_negative as _check_not_negative
 from winit._core.layouts import Axes as _Axes
 from winit._core.layouts import Layout as _Layout
+from winit._core.scheme import called as _called
 from winit.schemes import Scheme as _Scheme
 from winit.schemes import constant, ones, zeros
 from winit.schemes import with_layout as _with_layout
@@ -94,10 +95,8 @@ def variance_scaling(
     >>> variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # flax's Embed
     with_layout(scheme=variance_scaling(), layout=Axes(in_=-2, out=0))
     """
-    return _with_layout(
-        _schemes.variance_scaling(scale=scale, mode=mode, distribution=distribution),
-        _layout(in_axis, out_axis, batch_axis),
-    )
+    law = _schemes.variance_scaling(scale=scale, mode=mode, distribution=distribution)
+    return _called("variance_scaling", _with_layout(law, _layout(in_axis, out_axis, batch_axis)))
 
 
 def glorot_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
@@ -106,7 +105,7 @@ def glorot_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_
     >>> glorot_uniform().moments((100, 200)).high
     0.1414213562373095
     """
-    return variance_scaling(1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis)
+    return _called("glorot_uniform", variance_scaling(1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis))
 
 
 def glorot_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
@@ -115,7 +114,7 @@ def glorot_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_a
     >>> round(glorot_normal().moments((100, 100)).std, 12)
     0.1
     """
-    return variance_scaling(1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis)
+    return _called("glorot_normal", variance_scaling(1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis))
 
 
 def lecun_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
@@ -124,7 +123,7 @@ def lecun_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_a
     >>> lecun_uniform().moments((300, 10)).high
     0.1
     """
-    return variance_scaling(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis)
+    return _called("lecun_uniform", variance_scaling(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis))
 
 
 def lecun_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
@@ -133,7 +132,7 @@ def lecun_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_ax
     >>> round(lecun_normal().moments((3, 3, 100, 8)).std, 12)
     0.033333333333
     """
-    return variance_scaling(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis)
+    return _called("lecun_normal", variance_scaling(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis))
 
 
 def he_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
@@ -142,7 +141,7 @@ def he_uniform(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis
     >>> he_uniform(in_axis=1, out_axis=2, batch_axis=0).moments((8, 600, 10)).high  # eight experts
     0.1
     """
-    return variance_scaling(2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis)
+    return _called("he_uniform", variance_scaling(2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis))
 
 
 def he_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis: _AxisOrAxes = ()) -> _Scheme:
@@ -151,7 +150,7 @@ def he_normal(in_axis: _AxisOrAxes = -2, out_axis: _AxisOrAxes = -1, batch_axis:
     >>> he_normal()
     with_layout(scheme=variance_scaling(scale=2.0, distribution='truncated_normal'), layout='io')
     """
-    return variance_scaling(2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis)
+    return _called("he_normal", variance_scaling(2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis))
 
 
 def orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
@@ -165,7 +164,7 @@ def orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
     column = _check_integer(column_axis, "column_axis", None)
     # One other axis is named, so that a shape of one axis is refused; those that are not named go with it.
     layout: _Layout = {-1: "io", 0: "oi"}.get(column) or _Axes(in_=0 if column > 0 else -1, out=column)
-    return _with_layout(_schemes.orthogonal(_check_not_negative(scale, "scale")), layout)
+    return _called("orthogonal", _with_layout(_schemes.orthogonal(_check_not_negative(scale, "scale")), layout))
 
 
 def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
@@ -179,7 +178,9 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1) -> _Scheme:
     """
     if not -2 <= _check_integer(column_axis, "column_axis", None) <= 1:
         raise ValueError(f"column_axis must be an axis of the matrix (in, out), -2 to 1, not {column_axis}")
-    return _with_layout(_schemes.delta_orthogonal(_check_not_negative(scale, "scale")), "io")
+    return _called(
+        "delta_orthogonal", _with_layout(_schemes.delta_orthogonal(_check_not_negative(scale, "scale")), "io")
+    )
 
 
 xavier_uniform = glorot_uniform

@@ -22,6 +22,7 @@ from winit._core.checks import shown as _shown
 from winit._core.laws import Law as _Law
 from winit._core.layouts import Layout as _Layout
 from winit._core.layouts import fans as _fans
+from winit._core.scheme import called as _called
 from winit.schemes import Scheme as _Scheme
 from winit.schemes import with_layout as _with_layout
 from winit.schemes.fan_scaled import centred as _centred
@@ -113,7 +114,7 @@ class VarianceScaling(_Scheme):
 
     """
 
-    __slots__ = ("distribution", "input_axes", "mode", "output_axes", "scale")
+    __slots__ = ("_called", "distribution", "input_axes", "mode", "output_axes", "scale")
     scale: float
     mode: str
     distribution: str
@@ -239,7 +240,7 @@ def GlorotUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequen
     >>> GlorotUniform().moments((100, 200)).high
     0.1414213562373095
     """
-    return VarianceScaling(1.0, "fan_avg", "uniform", input_axes, output_axes)
+    return _called("GlorotUniform", VarianceScaling(1.0, "fan_avg", "uniform", input_axes, output_axes))
 
 
 def GlorotNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
@@ -248,7 +249,7 @@ def GlorotNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequenc
     >>> GlorotNormal()
     keras.VarianceScaling(mode='fan_avg')
     """
-    return VarianceScaling(1.0, "fan_avg", "truncated_normal", input_axes, output_axes)
+    return _called("GlorotNormal", VarianceScaling(1.0, "fan_avg", "truncated_normal", input_axes, output_axes))
 
 
 def LecunNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
@@ -257,7 +258,7 @@ def LecunNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence
     >>> LecunNormal()
     keras.VarianceScaling()
     """
-    return VarianceScaling(1.0, "fan_in", "truncated_normal", input_axes, output_axes)
+    return _called("LecunNormal", VarianceScaling(1.0, "fan_in", "truncated_normal", input_axes, output_axes))
 
 
 def LecunUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
@@ -266,7 +267,7 @@ def LecunUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequenc
     >>> LecunUniform().moments((300, 10)).high
     0.1
     """
-    return VarianceScaling(1.0, "fan_in", "uniform", input_axes, output_axes)
+    return _called("LecunUniform", VarianceScaling(1.0, "fan_in", "uniform", input_axes, output_axes))
 
 
 def HeNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
@@ -275,7 +276,7 @@ def HeNormal(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[in
     >>> round(HeNormal().moments((3, 3, 100, 8)).std, 12)
     0.047140452079
     """
-    return VarianceScaling(2.0, "fan_in", "truncated_normal", input_axes, output_axes)
+    return _called("HeNormal", VarianceScaling(2.0, "fan_in", "truncated_normal", input_axes, output_axes))
 
 
 def HeUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[int] | None = None) -> _Scheme:
@@ -284,7 +285,7 @@ def HeUniform(input_axes: _Sequence[int] | None = None, output_axes: _Sequence[i
     >>> HeUniform().moments((600, 10)).high
     0.1
     """
-    return VarianceScaling(2.0, "fan_in", "uniform", input_axes, output_axes)
+    return _called("HeUniform", VarianceScaling(2.0, "fan_in", "uniform", input_axes, output_axes))
 
 
 def Orthogonal(gain: float = 1.0) -> _Scheme:

@@ -13,6 +13,7 @@ from winit._core.checks import check_number as _check_number
 from winit._core.checks import shown as _shown
 from winit._core.laws import Law as _Law
 from winit._core.layouts import Layout as _Layout
+from winit._core.scheme import called as _called
 from winit.activations import gain as _gain
 from winit.schemes import (
     Scheme as _Scheme,
@@ -189,7 +190,7 @@ def dirac_(groups: int = 1) -> _Scheme:
     >>> dirac_(2)
     with_layout(scheme=dirac(groups=2), layout='oi')
     """
-    return _with_layout(_dirac(groups=groups), "oi")
+    return _called("dirac_", _with_layout(_dirac(groups=groups), "oi"))
 
 
 def xavier_uniform_(gain: float = 1.0) -> _Scheme:
@@ -198,7 +199,7 @@ def xavier_uniform_(gain: float = 1.0) -> _Scheme:
     >>> xavier_uniform_().moments((100, 200)).high
     0.1414213562373095
     """
-    return _with_layout(_xavier_uniform(gain=gain), "oi")
+    return _called("xavier_uniform_", _with_layout(_xavier_uniform(gain=gain), "oi"))
 
 
 def xavier_normal_(gain: float = 1.0) -> _Scheme:
@@ -207,7 +208,7 @@ def xavier_normal_(gain: float = 1.0) -> _Scheme:
     >>> xavier_normal_().moments((100, 100)).std
     0.1
     """
-    return _with_layout(_xavier_normal(gain=gain), "oi")
+    return _called("xavier_normal_", _with_layout(_xavier_normal(gain=gain), "oi"))
 
 
 def _kaiming(a: float, mode: str, nonlinearity: str) -> tuple[float, str, str]:
@@ -228,7 +229,7 @@ def kaiming_uniform_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "
     >>> round(kaiming_uniform_(a=5 ** 0.5).moments((8, 100)).high, 12)
     0.1
     """
-    return _with_layout(_he_uniform(*_kaiming(a, mode, nonlinearity)), "oi")
+    return _called("kaiming_uniform_", _with_layout(_he_uniform(*_kaiming(a, mode, nonlinearity)), "oi"))
 
 
 def kaiming_normal_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> _Scheme:
@@ -237,7 +238,7 @@ def kaiming_normal_(a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "l
     >>> kaiming_normal_(mode="fan_out", nonlinearity="relu").moments((200, 8)).std
     0.1
     """
-    return _with_layout(_he_normal(*_kaiming(a, mode, nonlinearity)), "oi")
+    return _called("kaiming_normal_", _with_layout(_he_normal(*_kaiming(a, mode, nonlinearity)), "oi"))
 
 
 def orthogonal_(gain: float = 1.0) -> _Scheme:
@@ -246,7 +247,7 @@ def orthogonal_(gain: float = 1.0) -> _Scheme:
     >>> orthogonal_(2.0)
     with_layout(scheme=orthogonal(gain=2.0), layout='oi')
     """
-    return _with_layout(_orthogonal(gain=gain), "oi")
+    return _called("orthogonal_", _with_layout(_orthogonal(gain=gain), "oi"))
 
 
 class sparse_(_Scheme):

@@ -31,9 +31,10 @@ class with_layout(Scheme):
 
     """
 
-    __slots__ = ("_small", "layout", "scheme")
+    __slots__ = ("_called", "_small", "layout", "scheme")
     scheme: Scheme
     layout: Layout
+    _called: str  # what messages call it: the function of another library's names that made it
 
     def __init__(self, scheme: Scheme, layout: Layout) -> None:
         check_scheme(scheme)

@@ -9,7 +9,7 @@ import torch
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import check_number, shown
 from winit._core.drawing import check_destination
-from winit._core.dtypes import FLOATS, arithmetic
+from winit._core.dtypes import FLOATS, scale_in
 from winit._core.keys import stream_key
 from winit._core.laws import INDEPENDENT, Law
 from winit._core.layouts import Axes, Layout, check_layout
@@ -174,9 +174,7 @@ def _noise_to(piece: Piece, scheme: Scheme, key: tuple[int, int], scale: float, 
     """Bind noise to a piece, to be added."""
     if piece.kind not in FLOATS:
         raise TypeError(f"{shown(what)} has the dtype {piece.out.dtype}, and noise is floating-point")
-    rounded = arithmetic(piece.kind, scale)
-    if abs(rounded) == float("inf"):
-        raise ValueError(f"scale {scale!r} is beyond the range of {piece.kind}")
+    rounded = scale_in(piece.kind, scale)
     return piece.bind(law_of(scheme, piece.shape, "oi", piece.kind), key, rounded)
 
 
