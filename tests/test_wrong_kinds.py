@@ -782,7 +782,7 @@ def _keras_table():
         "a call of Keras": (winit.keras.HeNormal(0).__call__, {"shape": (4, 4)}),
     }
     shapes = {"STFT": (5, 1, 4)}
-    for name in set(distinct(winit.keras)) - {"initialize", "plan"}:
+    for name in sorted(set(distinct(winit.keras)) - {"initialize", "plan"}):
         made = getattr(winit.keras, name)
         shape = shapes.get(name, (4, 4))
 
