@@ -12,6 +12,7 @@ Stds are over seeds, and divide by their number less one.
 
 import argparse
 import math
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -539,7 +540,9 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     if given.seeds < 2 or given.steps < 10:
         parser.error("--seeds must be at least 2, and --steps at least 10")
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
+    # Not forked: a process that has threads, as those have in which JAX or torch ran, may leave its copy a lock.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), fresh) as processes:
         bench = Bench(digits(), given.seeds, given.steps, processes)
         for place, name in enumerate(given.only or CLAIMS):
             print("\n" * (place > 0) + str(CLAIMS[name](bench)), flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -233,15 +234,17 @@ def _attended(read: np.ndarray, scores: float, seed: int, block: int) -> np.ndar
     """Mean over heads of A read A', A causal softmax weights of normal scores with the positions' own correlations."""
     count = len(read)
     root = np.linalg.cholesky(read + 1e-9 * np.eye(count))
-    total = np.zeros_like(read)
-    for head in range(HEADS):
-        z = draw(normal(), (count, count), seed=seed, name=f"scores {block} {head}", dtype="float64")
-        x = math.sqrt(scores) * (root @ z @ root.T)
-        x = np.where(np.tri(count, dtype=bool), x, -np.inf)
-        e = np.exp(x - x.max(axis=1, keepdims=True))
-        a = e / e.sum(axis=1, keepdims=True)
-        total += a @ read @ a.T
-    return total / HEADS
+    z = draw(normal(), (HEADS, count, count), seed=seed, name=f"scores {block}", dtype="float64")
+    x = np.where(np.tri(count, dtype=bool), math.sqrt(scores) * (root @ z @ root.T), -np.inf)
+    e = np.exp(x - x.max(axis=2, keepdims=True))
+    a = e / e.sum(axis=2, keepdims=True)
+    return np.asarray((a @ read @ a.transpose(0, 2, 1)).mean(axis=0))
+
+
+@lru_cache(maxsize=32)
+def _pairs(activation: Activation, variance: float) -> tuple[float, ...]:
+    """Mean products of an activation at pairs of normal numbers, by their correlation."""
+    return tuple(together(activation.value, variance, float(c)) for c in NODES)
 
 
 def _activated(read: np.ndarray, block: _Block) -> np.ndarray:
@@ -249,8 +252,7 @@ def _activated(read: np.ndarray, block: _Block) -> np.ndarray:
     size = float(np.diag(read).mean())
     correlation = np.clip(read / size, -1.0, 1.0)
     variance = size * (block.inner if block.gate is None else block.gate)
-    values = [together(block.activation.value, variance, float(c)) for c in NODES]
-    found = np.interp(correlation, NODES, values)
+    found = np.interp(correlation, NODES, _pairs(block.activation, round(variance, 12)))
     return found if block.gate is None else found * block.inner * read
 
 
