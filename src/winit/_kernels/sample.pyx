@@ -28,7 +28,7 @@ cdef extern from "sparse.h" nogil:
         int64_t begin[64]
         int64_t size[64]
         int64_t position[64]
-        Py_ssize_t stride[64]
+        size_t stride[64]
         bint unit[64]
         int64_t inputs
         int64_t keep
@@ -232,7 +232,8 @@ cdef class Sparse:
     def __cinit__(self, str isa, int dtype, tuple key, tuple params, tuple shape, tuple units, int64_t keep, dest=None,
                   begin=None, scale=None):
         cdef int axis, axes = len(shape)
-        cdef int64_t step = 1, position = 1
+        cdef int64_t position = 1
+        cdef uint64_t step = 1  # of the last axis it may be 2^63, which nothing steps by
         cdef bint flat = not isinstance(begin, tuple)
         cdef list steps = []
         if not 0 <= dtype < WINIT_DTYPES or axes > MAX_NDIM or len(units) != axes or len(params) != 2:
@@ -246,11 +247,11 @@ cdef class Sparse:
         self.spec.inputs = 1
         for axis in range(axes - 1, -1, -1):
             self.spec.extent[axis] = shape[axis]
-            self.spec.step[axis] = step
+            self.spec.step[axis] = <int64_t> step
             self.spec.unit[axis] = units[axis]
             if not units[axis]:
                 self.spec.inputs *= shape[axis]
-            step *= <int64_t> shape[axis]
+            step *= <uint64_t> shape[axis]
         self.by_units = axes == 0 or units[0]
         if not 0 <= keep <= self.spec.inputs:
             raise ValueError(f"{keep} of {self.spec.inputs} inputs")
@@ -272,15 +273,17 @@ cdef class Sparse:
                 self.spec.begin[axis] = 0
                 self.spec.size[axis] = shape[axis]
                 self.spec.position[axis] = self.spec.step[axis]
-                self.spec.stride[axis] = self.spec.step[axis] * self.view.strides[0]
+                self.spec.stride[axis] = <size_t> self.spec.step[axis] * <size_t> self.view.strides[0]
             else:
                 self.spec.begin[axis] = begin[axis]
                 self.spec.size[axis] = self.view.shape[axis]
                 self.spec.position[axis] = position
-                self.spec.stride[axis] = self.view.strides[axis]
+                self.spec.stride[axis] = <size_t> self.view.strides[axis]
                 position *= self.view.shape[axis]
         if flat:
-            self.spec.dest -= self.first * self.view.strides[0]
+            self.spec.dest = <char *> (
+                <size_t> self.spec.dest - <size_t> self.first * <size_t> self.view.strides[0]
+            )
         if scale is not None:
             self.spec.adding = True
             self.spec.scale = scale

@@ -191,13 +191,13 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t count)
     int64_t ready = 0, used = 0; /* units whose words are there, and how many of them are done */
     for (;;) {
         int64_t unit = 0, flat = 0, position = 0;
-        ptrdiff_t offset = 0;
+        size_t offset = 0;
         for (int q = 0; q < unit_axes; q++) {
             const int axis = units[q];
             unit = unit * s->extent[axis] + at[axis];
             flat += at[axis] * s->step[axis];
             position += (at[axis] - s->begin[axis]) * s->position[axis];
-            offset += (ptrdiff_t)(at[axis] - s->begin[axis]) * s->stride[axis];
+            offset += (size_t)(at[axis] - s->begin[axis]) * s->stride[axis];
         }
         if (used == ready) {
             const int64_t left = last < 0 ? 1 : to[last] - at[last];
@@ -210,7 +210,7 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t count)
         used++;
         for (int64_t i = 0; i < s->keep; i++) {
             int64_t rest = r.picks[i], element = flat, place = position;
-            ptrdiff_t address = offset;
+            size_t address = offset;
             int inside = 1;
             for (int q = in_axes - 1; q >= 0; q--) {
                 const int axis = ins[q];
@@ -219,11 +219,11 @@ int winit_sparse_write(const winit_sparse *s, int64_t lo, int64_t count)
                 inside &= local >= 0 && local < s->size[axis];
                 element += index * s->step[axis];
                 place += local * s->position[axis];
-                address += (ptrdiff_t)local * s->stride[axis];
+                address += (size_t)local * s->stride[axis];
             }
             if (!inside || place < lo || place - lo >= count) continue;
             b.flat[b.count] = (uint64_t)element;
-            b.to[b.count] = s->dest + address;
+            b.to[b.count] = (char *)((uintptr_t)s->dest + address);
             if (++b.count == WINIT_SCATTER) flush(s, &b);
         }
         int q = unit_axes - 1;

@@ -23,10 +23,11 @@ typedef struct {
     double scale;
     int axes;
     /* of each axis: global extent, flat step; where the box begins, its size, and its steps in positions; strides of the
-     * destination in bytes; whether it counts units rather than inputs */
+     * destination in bytes, unsigned since a tensor's far ones wrap and what is reached is still within the destination;
+     * whether it counts units rather than inputs */
     int64_t extent[WINIT_MAX_AXES], step[WINIT_MAX_AXES], begin[WINIT_MAX_AXES], size[WINIT_MAX_AXES];
     int64_t position[WINIT_MAX_AXES];
-    ptrdiff_t stride[WINIT_MAX_AXES];
+    size_t stride[WINIT_MAX_AXES];
     int unit[WINIT_MAX_AXES];
     int64_t inputs, keep;
     char *dest; /* the box's first element */
