@@ -486,3 +486,34 @@ def test_file_past_4_gib(tmp_path):
         file.write(bytes([last ^ 1]))
     assert not verify(path, plan, seed=0).ok
     assert np.prod(plan["a"].shape) > SPAN
+
+
+@pytest.mark.parametrize("moment", ["opened", "entered"])
+def test_an_interrupt_where_no_handler_knows_of_the_file_leaves_nothing_when_the_process_ends(tmp_path, moment):
+    """Between the system's making the file and Python's having its descriptor; and before the block is entered."""
+    program = f"""
+import os, sys
+from winit._files import appearing
+made = os.open
+def opened(path, flags, *given, **named):
+    descriptor = made(path, flags, *given, **named)
+    if str(path).endswith(".winit"):
+        raise KeyboardInterrupt
+    return descriptor
+target = appearing.destination({str(tmp_path / "m.npz")!r}, False)
+try:
+    if {moment!r} == "opened":
+        os.open = opened
+        appearing.appearing(target, 8).__enter__()
+    else:
+        kept = appearing.appearing(target, 8)
+        kept.__enter__()
+        kept.cycle = kept
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    os.open = made
+    print(len(os.listdir({str(tmp_path)!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n" and done.stderr == ""
+    assert list(tmp_path.iterdir()) == []

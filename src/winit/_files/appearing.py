@@ -7,6 +7,7 @@ unfinished file; the next writer of that name removes those that nobody holds lo
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -84,7 +85,7 @@ def appearing(target: Target, size: int) -> Iterator[int]:
     try:
         with _said_of(target.typed):
             _clear(directory, target.name)
-            unfinished, descriptor = _create(directory, target.name)
+            unfinished, descriptor = _create(directory, target)
         try:
             with _said_of(target.typed):
                 _check_room(descriptor, size)
@@ -97,10 +98,12 @@ def appearing(target: Target, size: int) -> Iterator[int]:
                 _check_there(directory, descriptor, unfinished, target)
                 _keep_mode(directory, descriptor, target)
                 _name(directory, unfinished, target)
+            _ours.pop(_path(target, unfinished), None)
         except BaseException:
             with suppress(OSError):
                 if _is(directory, unfinished, descriptor):
                     os.unlink(unfinished, dir_fd=directory)
+            _ours.pop(_path(target, unfinished), None)
             raise
         finally:
             os.close(descriptor)
@@ -132,13 +135,38 @@ def _stem(directory: int, name: str) -> str:
     return f".{name}." if len(raw) + 24 <= longest else f".{blake2b(raw, digest_size=16).hexdigest()}."
 
 
-def _create(directory: int, name: str) -> tuple[str, int]:
+# Unfinished files by path, and the process that makes them. An interrupt may come where no handler knows of a file yet:
+# after the system has made it and before Python has its descriptor, or before the block is entered. What is still here
+# when the process ends is removed.
+_ours: dict[str, int] = {}
+
+
+def _path(target: Target, unfinished: str) -> str:
+    return os.path.abspath(os.path.join(target.directory, unfinished))  # noqa: PTH100, PTH118
+
+
+@atexit.register
+def _remove_ours() -> None:
+    for path, process in list(_ours.items()):
+        if process == os.getpid():  # not those of the process that this one was forked from
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
+            _ours.pop(path, None)
+
+
+def _create(directory: int, target: Target) -> tuple[str, int]:
     """Create and lock a new unfinished file."""
-    stem = _stem(directory, name)
+    stem = _stem(directory, target.name)
     while True:
         unfinished = f"{stem}{secrets.token_hex(8)}.winit"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(unfinished, flags, 0o666, dir_fd=directory)
+        path = _path(target, unfinished)
+        _ours[path] = os.getpid()
+        try:
+            descriptor = os.open(unfinished, flags, 0o666, dir_fd=directory)
+        except OSError:
+            _ours.pop(path, None)
+            raise
         try:
             if _lock(descriptor) and _is(directory, unfinished, descriptor):
                 return unfinished, descriptor
@@ -146,7 +174,9 @@ def _create(directory: int, name: str) -> tuple[str, int]:
             os.close(descriptor)
             with suppress(OSError):
                 os.unlink(unfinished, dir_fd=directory)
+            _ours.pop(path, None)
             raise
+        _ours.pop(path, None)
         os.close(descriptor)  # another writer came between our creating it and our locking it, and takes it away
 
 
