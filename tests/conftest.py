@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import winit
+from winit.cli import main
 
 # Programs that tests start: they set up JAX for processes of their own when they are imported.
 collect_ignore = ["jax_meshes.py", "jax_ranks.py"]
@@ -31,6 +32,18 @@ HEADERS = Path(winit.__file__).parent / "include"
 def build(request):
     with winit.use_engine(*request.param):
         yield request.param
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: (status, stdout, stderr)."""
+
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 import winit
 from winit import Param, Plan, recipes
 from winit.checkpoint import Audit, Flag, audit, auditing, duplicates, flags, statistics
-from winit.cli import main
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing checkpoints needs POSIX")
 
@@ -740,16 +739,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 # ---- the command line
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 def test_the_table_folds_layers(run, file):

@@ -17,7 +17,6 @@ import winit
 from winit import Plan
 from winit._files.safetensors_header import CODES
 from winit.checkpoint import verify
-from winit.cli import main
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing checkpoints needs POSIX")
 
@@ -38,18 +37,6 @@ def spec(tmp_path):
     path = tmp_path / "plan.toml"
     path.write_text(SPEC, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def run(capsys):
-    """Run main in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -902,3 +902,14 @@ def test_wrong_residual_streams(plan, model, error, words):
         residual_stream(plan, model, tokens=4)
     with pytest.raises(ValueError, match="tokens must be"):
         residual_stream(winit.recipes.gpt2(layers=1, dim=64), tokens=1)
+
+
+def test_residual_streams_of_more_tokens_than_a_vocabulary_has():
+    torch = pytest.importorskip("torch")
+    plan = winit.recipes.gpt2(vocab=5, positions=8, dim=64, layers=1)
+    model = torch.nn.Module()
+    model.transformer = torch.nn.Module()
+    model.transformer.h = torch.nn.ModuleList([torch.nn.ModuleDict({"ln_2": torch.nn.Identity()})])
+    with pytest.raises(ValueError, match="tokens must be at most the 5 of the model's vocabulary, not 6"):
+        residual_stream(plan, model, tokens=6)
+    assert not any(module._forward_pre_hooks for module in model.modules())

@@ -12,7 +12,6 @@ from scipy import stats
 
 import winit
 from winit import Param, Plan, recipes
-from winit.cli import main
 from winit.schemes import named
 
 TRANSFORMERS = {}  # case -> (recipe, sizes, model's class, configuration)
@@ -868,16 +867,6 @@ def test_reading_recipes_imports_no_framework():
 
 
 # ---- the command line
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 def test_command_line_lists_recipes(run):

@@ -21,7 +21,6 @@ import pytest
 import winit
 from winit import Param, Plan
 from winit._plans.short_schemes import read_short_scheme, read_short_schemes
-from winit.cli import main
 from winit.lab import (
     Network,
     Report,
@@ -43,18 +42,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="writing files
 
 SCHEMES = "zeros,normal:0.01,lecun_normal,he_normal,sparse:10,normal:1,orthogonal"
 NASTY = "<img src=x onerror=alert(1)>&\"'\u202e\x1b"
-
-
-@pytest.fixture
-def run(capsys):
-    """Run main in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ import torch.distributed.checkpoint as dcp  # noqa: E402
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save  # noqa: E402
 
 import winit.torch  # noqa: E402
-from winit.cli import main  # noqa: E402
 from winit.torch.memory import KINDS  # noqa: E402
 
 pytestmark = [
@@ -268,16 +267,6 @@ print(write(20, sys.argv[1] + "/large") - small)
 
 
 # ---- the command line
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 def test_init_in_this_format(run, tmp_path):

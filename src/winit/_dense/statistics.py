@@ -46,6 +46,10 @@ def batch_statistics(y: np.ndarray, *, directions: bool = True, threads: int | N
     directions : bool. Count what is not 0, and sum the directions, too.
     threads : int or None, the processors this process may use.
 
+    Returns
+    -------
+    BatchStatistics.
+
     """
     samples, units = y.shape
     engine, isa = _kernels.dense_in_use()

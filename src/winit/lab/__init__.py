@@ -9,7 +9,7 @@ from winit.lab.penalties import L2SP, Orthogonality
 from winit.lab.plots import plot_coordinates, plot_histograms, plot_losses, plot_signal, plot_symmetry
 from winit.lab.propagation import signal
 from winit.lab.rates import coordinate_check, mup_rates, trust_rates, trust_ratios
-from winit.lab.residual_stream import residual_stream
+from winit.lab.residuals import residual_stream
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, Curve, Rates, accuracy, train
 from winit.lab.units import symmetry

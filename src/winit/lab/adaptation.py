@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit._core.checks import check_bool, check_integer, check_number, check_one_of, check_positive, shown
-from winit._core.drawing import words
+from winit._core.checks import check_bool, check_integer, check_one_of, check_positive
+from winit._core.drawing import draw
 from winit._dense.statistics import batch_statistics
-from winit.lab.network import Network, check_learning_rate
-from winit.lab.penalties import check_stored, sum_of_squares
+from winit.lab.network import Network, check_learning_rate, check_stored
+from winit.lab.penalties import sum_of_squares
 from winit.lab.tables import Table
-from winit.lab.training import loss_at
-from winit.lab.units import check_labels
+from winit.lab.training import check_share, loss_at
+from winit.lab.units import labels_of
+from winit.schemes.plain import normal
 
 __all__ = ["Adapted", "adapt"]
 
@@ -34,7 +35,8 @@ class Adapted(NamedTuple):
     """What adapt returns.
 
     network : with the new weights and biases. table : a row a layer, what was changed. history : the method's own
-    objective, step by step; empty where it has none.
+    objective, step by step: krahenbuhl's largest |log(C_l / C)|, gradinit's least loss, metainit's quotient, of which
+    the least is taken; empty for lsuv.
     """
 
     network: Network
@@ -58,13 +60,15 @@ def adapt(
                   batch. Options: std=1.0, tolerance=0.1, steps=10. Its paper starts from orthogonal weights.
     krahenbuhl    Within each layer: W_i /= std(z_i), b_i = -mean(z_i) / std(z_i), so that each unit has mean 0 and
                   variance 1. Between layers, with C_l^2 = mean of (dL/dW)^2 / W^2 over the layer's weights:
-                  W_l *= (C / C_l)^(damping) and W_(l+1) is divided by it, C the geometric mean, until the C_l agree.
-                  L = eta . y, eta standard normal, so that labels are not needed. Options: within=True, between=True,
-                  damping=0.25, steps=50. For networks without residuals and norms.
+                  W_l *= (C_l / C)^damping, by which W_(l+1) is divided, C the geometric mean, until the C_l agree:
+                  a layer that changes too fast for its size is made larger. L = eta . y, eta standard normal, so that
+                  labels are not needed. Options: within=True, between=True, damping=0.25, steps=50. For networks
+                  without residuals and norms.
     gradinit      Learn a factor for each weight and bias: least loss after one step of an optimiser,
                   L(w - learning_rate A(g)), with A(g) = g for "sgd" and sign(g) for "adam", while |g| (2-norm, or
                   1-norm for adam) is at most gamma. Options: optimiser="sgd", learning_rate=0.1, gamma=1.0,
                   steps=200, rate=0.02 (of the factors, by Adam), least=0.01 (factor). Needs labels.
+                  history: the loss after a step by the best factors so far; inf before any keep to gamma.
     metainit      Learn a factor for each weight: least gradient quotient, mean |(g - H g) / (g + e) - 1|, e = 1e-5
                   with g's sign: how much the gradient changes along itself, and 1 where there is none. Options:
                   steps=50, rate=0.1 (of the factors' logarithms, by the sign of the gradient with momentum),
@@ -109,12 +113,9 @@ def adapt(
         if name not in allowed:
             raise TypeError(f"{method} has no option {name!r}; it has {', '.join(allowed)}")
     x = network.draw_input(check_integer(batch, "batch")) if x is None else network.check_input(x)
-    if labels is None:
-        if method == "gradinit":
-            raise ValueError("gradinit needs labels: it makes a loss small")
-        drawn = words(network.seed, "labels", 0, len(x)) % np.uint32(network.widths[-1])
-        labels = drawn.astype(np.int64)
-    labels = check_labels(labels, len(x), network.widths[-1])
+    if labels is None and method == "gradinit":
+        raise ValueError("gradinit needs labels: it makes a loss small")
+    labels = labels_of(network, len(x), labels)
     adapted = network.copy()
     with np.errstate(all="ignore"):
         before = [_moments(z)[1] for z in _pre_activations(network, x)]
@@ -179,6 +180,11 @@ def _lsuv(
             if abs(found * found - wanted * wanted) < allowed:
                 break
             weight *= weight.dtype.type(wanted / found)
+        else:
+            raise ValueError(
+                f"layer {layer}: after {steps} steps its pre-activations have a std of {found:.3g}, not {wanted} "
+                f"within the tolerance of {allowed}: its biases vary too much for scaling weights, or steps are too few"
+            )
         held = network.layer(layer, held)
     return []
 
@@ -212,7 +218,8 @@ def _krahenbuhl(
     if not between:
         return []
     history = []
-    eta = _direction(network, (len(x), network.widths[-1]))
+    shape = len(x), network.widths[-1]
+    eta = draw(normal(), shape, seed=network.seed, name="output gradient", dtype=network.dtype)
     for step in range(steps + 1):
         try:
             change = _rates_of_change(network, x, eta)
@@ -228,24 +235,19 @@ def _krahenbuhl(
             break
         undo = 1.0
         for layer, weight in enumerate(_weights(network)):
-            factor = (middle / change[layer]) ** -share
-            # A layer that changes too fast for its size gets larger weights; the next one takes that back.
-            weight *= weight.dtype.type(factor / undo)
-            # Biases go with what is added up to here: the product of the factors is undone by the next layer.
+            factor = (change[layer] / middle) ** share
+            weight *= weight.dtype.type(factor / undo)  # by its own factor, and against that of the layer before
             network.biases[layer] *= network.biases[layer].dtype.type(factor)
             undo = factor
     return history
 
 
-def _direction(network: Network, shape: tuple[int, ...]) -> np.ndarray:
-    from winit._core.drawing import draw
-    from winit.schemes.plain import normal
-
-    return draw(normal(), shape, seed=network.seed, name="output gradient", dtype=network.dtype)
-
-
 def _rates_of_change(network: Network, x: np.ndarray, eta: np.ndarray) -> list[float]:
-    """C_l, the root of the mean of (dL/dW)^2 over samples' mean, over that of W^2."""
+    """C_l of each layer, but for one factor of all.
+
+    The samples' etas are independent, so that the square of the gradient of their mean is expected to be the mean of
+    the squares of their gradients, over the number of samples.
+    """
     gradients = network.backward(network.forward(x), eta / np.asarray(len(x), eta.dtype)).weights
     found = []
     for layer, (weight, gradient) in enumerate(zip(_weights(network), gradients, strict=True), 1):
@@ -335,9 +337,9 @@ def _gradinit(
                 else "the gradient is not finite at the start: scale the weights down first"
             )
         after, v = model.at([t - step_size * m for t, m in zip(tensors, moved, strict=True)])
-        history.append(after)
         if size <= bound and after < best:
             best, found = after, factors.copy()
+        history.append(best)
         if size > bound:
             pull = model.along(tensors, [each / size for each in g] if sgd else moved)
         elif sgd:
@@ -359,9 +361,7 @@ def _gradinit(
 def _metainit(
     network: Network, x: np.ndarray, labels: np.ndarray, *, steps: int, rate: float, momentum: float
 ) -> list[float]:
-    pace, steps, kept = check_positive(rate, "rate"), check_integer(steps, "steps"), check_number(momentum, "momentum")
-    if not 0 <= kept < 1:
-        raise ValueError(f"momentum must be in [0, 1), not {shown(momentum)}")
+    pace, steps, kept = check_positive(rate, "rate"), check_integer(steps, "steps"), check_share(momentum, "momentum")
     model = _Model(network, x, labels)
     logs, speed = np.zeros(network.depth), np.zeros(network.depth)
     biases = np.zeros(network.depth)

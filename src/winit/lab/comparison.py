@@ -10,12 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winit._core.checks import check_bool, check_integer, check_number, check_one_of, items_of, shown
+from winit._core.checks import (
+    check_bool,
+    check_integer,
+    check_not_negative,
+    check_number,
+    check_one_of,
+    items_of,
+    shown,
+)
 from winit._core.scheme import Scheme, check_scheme
 from winit.activations import Activation
 from winit.activations import activation as as_activation
 from winit.lab.network import NORMS, Network, array_of, check_learning_rate
-from winit.lab.penalties import L2SP, check_strength
+from winit.lab.penalties import L2SP
 from winit.lab.tables import Table
 from winit.lab.training import SGD, Adam, accuracy, check_share, train
 from winit.lab.units import check_labels
@@ -195,7 +203,7 @@ def compare(
     check_bool(residual, "residual")
     if norm is not None:
         check_one_of(norm, NORMS, "norm")
-    dropout, l2sp = check_share(dropout, "dropout"), check_strength(l2sp, "l2sp")
+    dropout, l2sp = check_share(dropout, "dropout"), check_not_negative(l2sp, "l2sp")
     runs = [
         _Run(
             name, scheme, f, widths, bias, seed, checked, steps, batch, residual, norm,

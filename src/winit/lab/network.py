@@ -32,7 +32,16 @@ from winit.activations import Activation
 from winit.activations import activation as as_activation
 from winit.schemes.constants import zeros
 
-__all__ = ["Gradients", "Network", "Trace", "array_of", "check_network", "cross_entropy", "mean_squared_error"]
+__all__ = [
+    "Gradients",
+    "Network",
+    "Trace",
+    "array_of",
+    "check_network",
+    "check_stored",
+    "cross_entropy",
+    "mean_squared_error",
+]
 
 EPSILON = 1e-5  # added to variances that are divided by
 NORMS = "rms", "layer"
@@ -437,6 +446,14 @@ def check_network(network: Any, what: str = "network") -> Network:
     if not isinstance(network, Network):
         raise TypeError(f"{what} must be a winit.lab.Network, not {type(network).__name__}")
     return network
+
+
+def check_stored(network: Any, what: str = "network") -> Network:
+    """Return a network with stored weights."""
+    found = check_network(network, what)
+    if found.virtual:
+        raise ValueError(f"{what} must have stored weights: those of a virtual one cannot change")
+    return found
 
 
 def check_learning_rate(rate: Any) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from winit._core.checks import check_integer, check_not_negative, items_of, shown
 from winit._dense.products import multiply
 from winit._dense.virtual import Virtual
-from winit.lab.network import Gradients, Network, check_network
+from winit.lab.network import Gradients, Network, check_stored
 
 __all__ = ["L2SP", "Orthogonality"]
 
@@ -38,7 +38,7 @@ class L2SP:
 
     def __init__(self, start: Network, strength: float, new: float = 0.0, fresh: tuple[int, ...] = ()) -> None:
         check_stored(start, "start")
-        self.strength, self.new = check_strength(strength), check_strength(new, "new")
+        self.strength, self.new = check_not_negative(strength, "strength"), check_not_negative(new, "new")
         layers = items_of(fresh)
         if layers is None:
             raise TypeError(f"fresh must hold layers, such as (3,), not {shown(fresh)}")
@@ -97,7 +97,7 @@ class Orthogonality:
     """
 
     def __init__(self, strength: float) -> None:
-        self.strength = check_strength(strength)
+        self.strength = check_not_negative(strength, "strength")
 
     def value(self, network: Network) -> float:
         """Return the penalty of a network."""
@@ -131,19 +131,6 @@ def _apart(weight: np.ndarray) -> tuple[np.ndarray, bool]:
         multiply(weight.T, weight, gram)
     gram[np.diag_indices(size)] -= 1
     return gram, rows
-
-
-def check_stored(network: object, what: str = "network") -> Network:
-    """Return a network with stored weights."""
-    found = check_network(network, what)
-    if found.virtual:
-        raise ValueError(f"{what} must have stored weights: those of a virtual one cannot change")
-    return found
-
-
-def check_strength(value: object, what: str = "strength") -> float:
-    """Return a strength: a number that is not negative."""
-    return check_not_negative(value, what)
 
 
 def sum_of_squares(array: np.ndarray) -> float:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from winit._core.checks import check_integer, check_one_of, items_of, shown
-from winit.lab.network import Network, check_learning_rate, check_network
-from winit.lab.penalties import check_stored, check_strength, sum_of_squares
+from winit._core.checks import check_integer, check_not_negative, check_one_of, items_of, shown
+from winit.lab.modules import first_floating, inputs_of
+from winit.lab.network import Network, check_learning_rate, check_network, check_stored
+from winit.lab.penalties import sum_of_squares
 from winit.lab.tables import Table
 from winit.lab.training import Rates, loss_at
 from winit.lab.units import check_labels
@@ -88,7 +89,7 @@ def trust_ratios(network: Network, x: Any, labels: Any, *, l2: float = 0.0, loss
 
     """
     check_stored(network)
-    decay = check_strength(l2, "l2")
+    decay = check_not_negative(l2, "l2")
     gradients = _gradients(network, x, labels, loss)
     rows: dict[str, list[Any]] = {"layer": [], "weight_norm": [], "gradient_norm": [], "ratio": []}
     for layer, (weight, gradient) in enumerate(zip(network.weights, gradients, strict=True), 1):
@@ -246,8 +247,6 @@ def _follow_torch(model: Any, optimiser: Any, x: Any, labels: Any, steps: int) -
         raise TypeError(f"make must return a winit.lab.Network or a torch module, not {shown(model)}") from None
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"make must return a winit.lab.Network or a torch module, not {shown(model)}")
-    from winit.lab.modules import first_floating, inputs_of
-
     seen: dict[str, np.ndarray] = {}
 
     def record(name: str) -> Any:

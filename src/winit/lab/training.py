@@ -18,7 +18,15 @@ from winit._core.checks import (
 )
 from winit._core.drawing import draw
 from winit._dense.virtual import Virtual
-from winit.lab.network import Gradients, Network, check_learning_rate, check_network, cross_entropy, mean_squared_error
+from winit.lab.network import (
+    Gradients,
+    Network,
+    check_learning_rate,
+    check_network,
+    check_stored,
+    cross_entropy,
+    mean_squared_error,
+)
 from winit.lab.units import check_labels
 from winit.schemes.plain import uniform
 
@@ -232,9 +240,7 @@ def train(
     True
 
     """
-    if check_network(network).virtual:
-        raise ValueError("network must have stored weights: those of a virtual one cannot change")
-    x = network.check_input(x)
+    x = check_stored(network).check_input(x)
     chosen = check_labels(labels, len(x), network.widths[-1])
     steps, batch = check_integer(steps, "steps", 0), min(check_integer(batch, "batch"), len(x))
     check_one_of(loss, ("cross_entropy", "squared_error"), "loss")

@@ -15,7 +15,14 @@ from winit._core.keys import stream_key
 from winit._dense.virtual import Virtual
 from winit._plans.plan import Plan
 from winit.lab.matrices import distinct, incoming
-from winit.lab.network import Network, array_of, check_learning_rate, cross_entropy, mean_squared_error
+from winit.lab.network import (
+    Network,
+    array_of,
+    check_learning_rate,
+    check_stored,
+    cross_entropy,
+    mean_squared_error,
+)
 from winit.lab.tables import Table
 
 __all__ = ["distinct", "symmetry"]
@@ -108,14 +115,13 @@ def symmetry(
     steps = STEPS if steps is None else steps
     learning_rate = LEARNING_RATE if learning_rate is None else learning_rate
     batch = BATCH if batch is None else batch
-    if network.virtual:
-        raise ValueError("network must have stored weights: those of a virtual one cannot change")
+    check_stored(network)
     steps = check_integer(steps, "steps", 0)
     rate = check_learning_rate(learning_rate)
     if rate > LARGEST[network.dtype]:
         raise ValueError(f"learning_rate {rate!r} is beyond the range of {network.dtype}")
     x = network.draw_input(check_integer(batch, "batch")) if x is None else network.check_input(x)
-    chosen = _labels(network, len(x), labels)
+    chosen = labels_of(network, len(x), labels)
     with np.errstate(all="ignore"):  # a rate that is too high gives infinities, whose bits are counted as any
         return _while_trained(network.copy(), x, chosen, steps, rate)
 
@@ -180,7 +186,8 @@ def _gradient(network: Network, y: np.ndarray, labels: np.ndarray) -> np.ndarray
     return mean_squared_error(y, target)[1]
 
 
-def _labels(network: Network, count: int, labels: Any) -> np.ndarray:
+def labels_of(network: Network, count: int, labels: Any) -> np.ndarray:
+    """Return a caller's labels, or draw some from the network's own stream: (count,) integers in [0, widths[-1])."""
     classes = network.widths[-1]
     if labels is None:
         return (words(network.seed, "labels", 0, count) % np.uint32(classes)).astype(np.int64)

@@ -27,6 +27,7 @@ from winit.schemes.plain import normal
 __all__ = ["residual_stream"]
 
 HEADS = 64  # attention matrices whose mean stands for their expectation
+SEQUENCES = 4  # of tokens, which a model is given
 NODES = np.cos(np.linspace(0, math.pi, 65))[::-1]  # correlations at which an activation's products are taken
 
 
@@ -83,8 +84,9 @@ def residual_stream(plan: Plan, model: Any = None, *, tokens: int = 64, seed: in
     Parameters
     ----------
     plan : Plan, as of a recipe.
-    model : torch.nn.Module of the plan's names and shapes, called with token numbers; or None.
-    tokens : int, positions.
+    model : torch.nn.Module of the plan's names and shapes, called with token numbers (samples, positions) in the mode
+        that it is in: call its eval() first where it has dropout. Or None.
+    tokens : int, positions; with a model at most as many as its vocabulary has tokens.
     seed : int, of the attention's scores, and of the tokens that the model is given.
 
     Returns
@@ -95,6 +97,10 @@ def residual_stream(plan: Plan, model: Any = None, *, tokens: int = 64, seed: in
     Raises
     ------
     TypeError, ValueError : what is not as above; a plan of other names, or whose matrices are no draws of mean 0.
+    ImportError : a model, and no torch.
+
+    Source: winit's own, from Poole et al. 2016 (arXiv 1606.05340) for pairs of inputs; Xiong et al. 2020 (arXiv
+    2002.04745) on where transformers normalise.
 
     >>> import winit
     >>> from winit.lab import residual_stream
@@ -172,7 +178,9 @@ def _scheme_param(plan: Plan, name: str) -> Param:
     if name not in plan:
         raise ValueError(f"plan has no {name!r}")
     param = plan[name]
-    return param if param.scheme is not None else plan[plan.key(name)]
+    while param.tied is not None:
+        param = plan[param.tied]
+    return param
 
 
 def _moments(plan: Plan, name: str) -> tuple[float, float]:
@@ -234,11 +242,16 @@ def _attended(read: np.ndarray, scores: float, seed: int, block: int) -> np.ndar
     """Mean over heads of A read A', A causal softmax weights of normal scores with the positions' own correlations."""
     count = len(read)
     root = np.linalg.cholesky(read + 1e-9 * np.eye(count))
-    z = draw(normal(), (HEADS, count, count), seed=seed, name=f"scores {block}", dtype="float64")
-    x = np.where(np.tri(count, dtype=bool), math.sqrt(scores) * (root @ z @ root.T), -np.inf)
-    e = np.exp(x - x.max(axis=2, keepdims=True))
-    a = e / e.sum(axis=2, keepdims=True)
-    return np.asarray((a @ read @ a.transpose(0, 2, 1)).mean(axis=0))
+    total = np.zeros_like(read)
+    for head in range(HEADS):  # one at a time: together they would take 64 times the memory
+        own = range(head * count * count, (head + 1) * count * count)
+        z = draw(normal(), (HEADS, count, count), seed=seed, name=f"scores {block}", dtype="float64", box=own)
+        x = math.sqrt(scores) * (root @ z.reshape(count, count) @ root.T)
+        x = np.where(np.tri(count, dtype=bool), x, -np.inf)
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        a = e / e.sum(axis=1, keepdims=True)
+        total += a @ read @ a.T
+    return total / HEADS
 
 
 @lru_cache(maxsize=32)
@@ -273,7 +286,7 @@ def _add_row(rows: dict[str, list[Any]], number: int, part: str, stream: np.ndar
 
 
 def _measured(model: Any, plan: Plan, layers: _Layers, tokens: int, seed: int) -> dict[str, list[float]]:
-    """Streams before the first block, after each attention and after each block, of four sequences of tokens."""
+    """Measure the streams before the first block, after each attention and after each block."""
     try:
         import torch
     except ImportError:
@@ -284,6 +297,8 @@ def _measured(model: Any, plan: Plan, layers: _Layers, tokens: int, seed: int) -
     for name in layers.names:
         if name not in modules or f"{name}.{layers.second_norm}" not in modules:
             raise ValueError(f"model has no module {name!r} with {layers.second_norm!r}, as the plan has it")
+    if tokens > layers.vocabulary:
+        raise ValueError(f"tokens must be at most the {layers.vocabulary} of the model's vocabulary, not {tokens}")
     streams: list[np.ndarray] = []
 
     def keep(value: Any) -> None:
@@ -301,7 +316,8 @@ def _measured(model: Any, plan: Plan, layers: _Layers, tokens: int, seed: int) -
         norm = modules[f"{name}.{layers.second_norm}"]
         handles.append(norm.register_forward_pre_hook(lambda module, given: keep(given[0])))
         handles.append(modules[name].register_forward_hook(lambda module, given, output: keep(output)))
-    sequences = np.stack([words(seed, f"tokens {i}", 0, tokens) % np.uint32(layers.vocabulary) for i in range(4)])
+    orders = [np.argsort(words(seed, f"tokens {i}", 0, layers.vocabulary), kind="stable") for i in range(SEQUENCES)]
+    sequences = np.stack([order[:tokens] for order in orders])
     try:
         with torch.no_grad():
             model(torch.from_numpy(sequences.astype(np.int64)))
