@@ -225,25 +225,25 @@ def test_theory_is_what_is_measured(f, kind):
         assert wide.log_spread < 0.3 and wide.grad_log_spread < 0.3  # the bounds say something
 
 
-def test_spreads_are_those_of_many_networks():
-    """400 networks of width 64, one sample: the log's standard deviation within 5 of its own, 5 / sqrt(2 * 400) = 18%.
+@pytest.mark.parametrize(("f", "residual"), [("relu", False), ("tanh", False), ("identity", False), ("relu", True)])
+def test_spreads_are_those_of_many_networks(f, residual):
+    """400 networks of width 128, one sample: the log's standard deviation within 5 of its own, 5 / sqrt(2 * 400) = 18%.
 
-    What is derived is of first order in 1 / 64: 15% more is allowed for that.
+    What is derived is of first order in 1 / 128: 5% more is allowed for that. 28 numbers, 6e-7 each.
     """
-    for f in ("relu", "tanh", "gelu"):
-        logs, grads = [], []
-        for seed in range(400):
-            network = Network([64] * 4, f, winit.he_normal(), seed=seed)
-            x = network.draw_input(1)
-            table = signal(network, x)
-            theory = expected(network, Measured.of(x), table[-1]["grad_std"])
-            logs.append([math.log(r["second_moment"] / w.second_moment) for r, w in zip(table, theory, strict=True)])
-            grads.append([math.log(r["grad_std"] / w.grad_std) for r, w in zip(table, theory, strict=True)])
-        measured, back = np.std(logs, axis=0), np.std(grads, axis=0)
-        for row, wide in enumerate(theory):
-            assert measured[row] == pytest.approx(wide.log_spread, rel=0.33), (f, row)
-            if row < 2:
-                assert back[row] == pytest.approx(wide.grad_log_spread, rel=0.33), (f, row)
+    logs, grads = [], []
+    for seed in range(400):
+        network = Network([128] * 4, f, winit.he_normal(), residual=residual, seed=seed)
+        x = network.draw_input(1)
+        table = signal(network, x)
+        theory = expected(network, Measured.of(x), table[-1]["grad_std"])
+        logs.append([math.log(r["second_moment"] / w.second_moment) for r, w in zip(table, theory, strict=True)])
+        grads.append([math.log(r["grad_std"] / w.grad_std) for r, w in zip(table, theory, strict=True)])
+    measured, back = np.std(logs, axis=0), np.std(grads, axis=0)
+    for row, wide in enumerate(theory):
+        assert measured[row] == pytest.approx(wide.log_spread, rel=0.23), row
+        if row < 2:
+            assert back[row] == pytest.approx(wide.grad_log_spread, rel=0.23), row
 
 
 def test_correlations_go_as_theory_has_it():
@@ -292,6 +292,21 @@ def test_statistics_are_numpy_s(shape, kind, seed, size, shift, engine):
         assert np.abs(got - want).max() <= 1e-12 * float(of) + 1e-300
     assert (found.nonzeros == (y != 0).sum(0)).all() and found.blank == (lengths == 0).sum()
     assert bare.nonzeros is None and (bare.variance == found.variance).all() and (bare.lengths == found.lengths).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
+def test_what_is_measured_is_what_its_words_say(kind):
+    """Against NumPy on all elements, all units and all pairs of samples."""
+    y = (np.random.default_rng(3).standard_normal((37, 53)) + 0.4).astype(kind)
+    y[:, :5] = 0
+    wide = y.astype(float)
+    found, back = Measured.of(y), Measured.of(y, gradient=True)
+    cosines = [a @ b / math.sqrt((a @ a) * (b @ b)) for i, a in enumerate(wide) for j, b in enumerate(wide) if i != j]
+    lengths = (wide * wide).sum(1)
+    expected = (wide.mean(), wide.std(), (wide**2).mean(), wide.std(0).mean(), 5 / 53, np.mean(cosines))
+    assert found[:6] == pytest.approx(expected, rel=1e-12) and math.isnan(found.spread)
+    assert back[:4] == pytest.approx(expected[:4], rel=1e-12) and math.isnan(back.dead)
+    assert back.spread == pytest.approx(lengths.var() / lengths.mean() ** 2 * 53 / 2, rel=1e-12)
 
 
 def test_statistics_at_the_ends_of_float64():

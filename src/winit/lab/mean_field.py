@@ -145,9 +145,13 @@ def variances(
         found.append((q, after, math.sqrt(max(total, 0.0)), math.sqrt(max(of_std, 0.0)) / 2))
         slope = _power(f.derivative, 2, m, q)
         ratio = s * slope * n / widths[layer] / _divisor(held, norm)
-        bends = 3 * _power(f.derivative, 4, m, q) / (slope * slope) - 1 if slope > 0 else math.nan
-        through = ratio / (ratio + 1) if adds else 1.0  # the share of the gradient that went through the weights
-        ratios.append((ratio + adds, (bends / n + 2 / widths[layer]) * through * through))
+        # A mean of g^2 over n units varies by 2 / n, and the one weighted by f'^2 against it by 3 Var f'^2 / (n (E f'^2)^2).
+        bends = 3 * (_power(f.derivative, 4, m, q) / (slope * slope) - 1) if slope > 0 else math.nan
+        own = bends / n + 2 / widths[layer]
+        if adds:  # of the sum of what went through the weights and what went past them, which are independent
+            whole = ratio + 1
+            own = (own * ratio * ratio + 4 * ratio / n) / (whole * whole)
+        ratios.append((ratio + adds, own))
         held, strayed = after, total
     grads = [(grad_std, 0.0)]
     for ratio, kappa in ratios[:0:-1]:
