@@ -839,3 +839,15 @@ def test_in_a_browser(pages, tmp_path, width, dark):
         assert told["hovered"], kind
     assert found["network"]["rows"] == len(SCHEMES.split(",")) and found["plan"]["rows"] == 2
     assert width > 390 or all(told["scrolling"] for told in found.values())
+
+
+def test_what_does_not_train_is_not_called_best():
+    """Zeros and 0.01 in twenty relu layers learn nothing; with He's law beside them the sentence names that."""
+    pytest.importorskip("sklearn")
+    lost = {"zeros": winit.zeros(), "small": winit.normal(std=0.01)}
+    given = {"activation": "relu", "depth": 6, "width": 48, "batch": 32, "steps": 60, "seeds": 1}
+    alone = report(lost, **given).data["best"]
+    assert not any("trains best" in sentence for sentence in alone)
+    assert any(sentence.startswith("None of them trains here: the least loss at the end is 2.3") for sentence in alone)
+    beside = report({**lost, "he": winit.he_normal()}, **given).data["best"]
+    assert any(sentence.startswith("he trains best") for sentence in beside)

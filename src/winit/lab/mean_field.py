@@ -145,7 +145,7 @@ def variances(
         found.append((q, after, math.sqrt(max(total, 0.0)), math.sqrt(max(of_std, 0.0)) / 2))
         slope = _power(f.derivative, 2, m, q)
         ratio = s * slope * n / widths[layer] / _divisor(held, norm)
-        # A mean of g^2 over n units varies by 2 / n, and one weighted by f'^2 against it by 3 Var(f'^2) / E(f'^2)^2 / n.
+        # A mean of g^2 over n units varies by 2 / n; one weighted by f'^2 against it by 3 Var(f'^2) / E(f'^2)^2 / n.
         bends = 3 * (_power(f.derivative, 4, m, q) / (slope * slope) - 1) if slope > 0 else math.nan
         own = bends / n + 2 / widths[layer]
         if adds:  # of the sum of what went through the weights and what went past them, which are independent

@@ -26,8 +26,10 @@ from winit.schemes.plain import normal
 
 __all__ = ["Settings", "chosen_layers", "gather", "sections"]
 
-CLASSES = 10  # of the network whose symmetry is asked
+CLASSES = 10  # digits; and of the network whose symmetry is asked
 SYMMETRY_STEPS = 3
+GUESSING = math.log(CLASSES)  # the loss of who has learnt nothing
+LEARNT = 0.95  # of that: a loss above it, after hundreds of steps, is no training
 TRAINED_WIDTH = 64  # at most: training is 3 x steps x seeds passes for each scheme
 LEARNING_RATE, MOMENTUM, TRAINING_BATCH = 0.05, 0.9, 64
 HISTOGRAMS = 6  # layers in a picture
@@ -303,8 +305,13 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"layer, of {number(found['sent_grad_std'])} at the output."
         )
     known = [row for row in able if math.isfinite(row.get("last_loss", math.nan))]
-    if known:
-        found = min(known, key=lambda row: row["last_loss"])
+    found = min(known, key=lambda row: row["last_loss"], default=None)
+    if found is not None and found["last_loss"] > LEARNT * GUESSING:
+        sentences.append(
+            f"None of them trains here: the least loss at the end is {number(found['last_loss'])}, and that of guessing "
+            f"among ten digits {number(GUESSING)}."
+        )
+    elif found is not None:
         sentences.append(
             f"{found['scheme']} trains best: its loss ends at {number(found['last_loss'])}, and it is right on "
             f"{found['held_accuracy']:.1%} of the digits that were held out."
@@ -534,7 +541,7 @@ def _training_section(ids: Ids, data: Mapping[str, Any], styles: Mapping[str, in
         paragraph(
             f"scikit-learn's digits, {trained['depth']} layers of {trained['width']} units and a linear layer of 10 in "
             f"the place of the last; {given['steps']} steps of gradient descent with momentum {MOMENTUM}, learning "
-            f"rate {LEARNING_RATE}, batches of {TRAINING_BATCH}, {runs}. Guessing has a loss of {number(math.log(10))}."
+            f"rate {LEARNING_RATE}, batches of {TRAINING_BATCH}, {runs}. Guessing has a loss of {number(GUESSING)}."
         ),
         *map(note, left),
         grid([chart.render(ids.next("chart"))]),
