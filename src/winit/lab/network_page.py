@@ -308,7 +308,7 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found = min(known, key=lambda row: row["last_loss"], default=None)
     if found is not None and found["last_loss"] > LEARNT * GUESSING:
         sentences.append(
-            f"None of them trains here: the least loss at the end is {number(found['last_loss'])}, and that of guessing "
+            f"None of them trains here: the least loss at the end is {number(found['last_loss'])}, that of guessing "
             f"among ten digits {number(GUESSING)}."
         )
     elif found is not None:
