@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import sys
 import warnings
 
@@ -219,7 +220,8 @@ def main():
     dist.destroy_process_group()
     for failure in failures[:10]:
         print("FAILED", *failure)
-    sys.exit(bool(failures))
+    sys.stdout.flush()
+    os._exit(bool(failures))  # torch's threads at times crash a process that ends as others do, after all is done
 
 
 if __name__ == "__main__":
