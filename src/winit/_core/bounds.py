@@ -24,7 +24,10 @@ __all__ = ["Bound", "Chained", "Computed", "Destination", "Nothing", "Whole", "b
 
 
 class Bound(Protocol):
-    """A law bound to a destination. It promises nothing about where that is: a device's will do."""
+    """A law bound to a destination. It promises nothing about where that is.
+
+    One on a device says so (`queues`, True): its run only queues what the device will do, so it needs no threads.
+    """
 
     @property
     def size(self) -> int:
@@ -39,7 +42,8 @@ class Bound(Protocol):
 class Destination:
     """Where values go: an array over a box of a tensor, under the tensor's key.
 
-    out : array of the box's shape, any strides; where it stands for a narrow type it may hold its words.
+    out : array of the box's shape, any strides; where it stands for a narrow type it may hold its words. It may be a
+        DeviceArray where the law has kernels for a device (laws.drawn_on_devices).
     dtype : the canonical name of the dtype that out holds or stands for.
     key : the two words of the tensor's stream.
     shape : the global shape.
@@ -107,6 +111,7 @@ class Chained:
     def __init__(self, bounds: Sequence[Bound]) -> None:
         self.bounds = [bound for bound in bounds if bound.size]
         self.size = sum(bound.size for bound in self.bounds)
+        self.queues = all(getattr(bound, "queues", False) for bound in self.bounds)
 
     def run(self, lo: int, hi: int) -> None:
         first = 0

@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from winit import _kernels
-from winit._core.bounds import Destination, Whole
+from winit._core.bounds import Destination
 from winit._core.checks import check_integer, check_number, check_threads, shown_integer
 from winit._core.dtypes import FLOATS, WORDS, dtype_name, empty, name_of_array, numpy_dtype, scale_in
 from winit._core.keys import stream_key
+from winit._core.laws import bind_to
 from winit._core.layouts import Layout, check_layout
-from winit._core.running import INLINE, run_bounds
+from winit._core.running import INLINE, OWN_THREADS, run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
 from winit._core.shapes import Box, Shape, check_box, check_shape, locate
 
-__all__ = ["add", "array_of", "check_destination", "draw", "fill", "overlaps_itself", "words"]
+__all__ = ["add", "array_of", "check_destination", "draw", "fill", "overlaps_itself", "place_of", "words"]
 
 _Out = TypeVar("_Out")
 
@@ -101,6 +102,8 @@ def fill(
     out : numpy.ndarray of any strides, as long as no two elements share memory; or an object with such memory on the
         CPU that speaks DLPack 1.0 or later (torch tensors, bfloat16 and float8 too), the buffer protocol (memoryview,
         array.array, ctypes, mmap) or __array_interface__, asked in that order. It is written in place and never copied.
+        Where winit draws on a CUDA or ROCm device (winit.engines()["triton"]), also one in its memory that speaks
+        __cuda_array_interface__ (CuPy, Numba) or DLPack; the call returns when the work is queued.
     dtype : None, out's own; "bfloat16" or "float16" where out holds them as 16-bit words (uint16, or V2),
         "float8_e4m3fn" or "float8_e5m2" where as bytes (uint8, or V1).
     shape : the global shape; out's own by default, and needed with a box.
@@ -112,8 +115,8 @@ def fill(
 
     Raises
     ------
-    TypeError, ValueError : as in winit.draw, before anything is written; and for an out that is read-only, on a device,
-        of the wrong shape, of foreign byte order, or overlaps itself.
+    TypeError, ValueError : as in winit.draw, before anything is written; and for an out that is read-only, on a device
+        that winit does not draw on, of the wrong shape, of foreign byte order, or overlaps itself.
 
     >>> import numpy as np, winit
     >>> out = np.zeros((2, 3), np.float32, order="F")
@@ -210,18 +213,18 @@ def _write(
     if scale is not None:
         scale = scale_in(kind, scale)
     law = law_of(scheme, tensor, layout, kind, "out must hold")
-    bound = law.bind(Destination(out, kind, key, tensor, checked, scale))
-    if bound.size <= INLINE and not isinstance(bound, Whole):
+    bound = bind_to(law, Destination(out, kind, key, tensor, checked, scale))
+    if bound.size <= INLINE and not isinstance(bound, OWN_THREADS):
         bound.run(0, bound.size)
     else:
         run_bounds([bound], threads)
 
 
-def _check_kind(out: np.ndarray, adding: bool) -> None:
+def _check_kind(out: Any, adding: bool) -> None:
     """Say what is wrong with an out that holds no floating-point values."""
     if adding:
         raise TypeError(f"add needs an out of {', '.join(FLOATS)}, not {out.dtype}")
-    if out.dtype.kind not in "biufc":
+    if isinstance(out, np.ndarray) and out.dtype.kind not in "biufc":
         may = [f'"{name}"' for name, word in WORDS.items() if word.itemsize == out.dtype.itemsize]
         hint = f"; dtype={' or '.join(may)} says what words of {8 * out.dtype.itemsize} bits stand for" if may else ""
         raise TypeError(f"out must hold boolean, integer, real or complex numbers, not {out.dtype}{hint}")
@@ -290,35 +293,54 @@ def overlaps_itself(out: np.ndarray) -> bool:
     return bool((np.diff(starts) < out.itemsize).any())
 
 
-def _as_dtype(out: np.ndarray, name: str, dtype: Any) -> tuple[np.ndarray, str]:
+def _as_dtype(out: Any, name: str, dtype: Any) -> tuple[Any, str]:
     """Give out and its dtype's name under the dtype that a caller asks for: words may stand for a narrow type."""
     wanted = dtype_name(dtype)
     if wanted == name:
         return out, name
-    word = WORDS.get(wanted)
-    if word is None or name not in (word.name, f"void{8 * word.itemsize}") or out.dtype.fields is not None:
+    word, on_device = WORDS.get(wanted), not isinstance(out, np.ndarray)
+    fields = None if on_device else out.dtype.fields
+    if word is None or name not in (word.name, f"void{8 * word.itemsize}") or fields is not None:
         raise ValueError(
             f"out holds {name}, and dtype is {wanted!r}: only words of 16 bits can be given another, 'float16' or "
             "'bfloat16', and words of 8 bits, 'float8_e4m3fn' or 'float8_e5m2'"
         )
+    if on_device:  # of words in any case
+        return out, wanted
     return out.view(np.dtype(np.float16) if wanted == "float16" else word), wanted
 
 
-def array_of(out: Any) -> tuple[np.ndarray, str]:
-    """Give an array over a caller's destination, whatever object it is, and the canonical name of its dtype."""
+def array_of(out: Any) -> tuple[Any, str]:
+    """Give an array over a caller's destination, whatever object it is, and the canonical name of its dtype.
+
+    A NumPy array where its memory is the CPU's, a DeviceArray where it is a device's.
+    """
     if isinstance(out, np.ndarray):
         out = np.asarray(out)  # the memory itself, without what a subclass makes of writing to it
         return out, name_of_array(out.dtype)
     from winit._core.foreign import array_over
 
     array, kind = array_over(out)
-    return array, kind or name_of_array(array.dtype)
+    if kind is None:
+        kind = name_of_array(array.dtype) if isinstance(array, np.ndarray) else array.dtype
+    return array, kind
 
 
-def check_destination(out: np.ndarray, box_shape: Shape) -> None:
-    """Check a caller's destination."""
+def place_of(out: Any) -> tuple[int, tuple[int, ...]]:
+    """Tell where an array or a DeviceArray is: its address and its strides."""
+    if isinstance(out, np.ndarray):
+        return out.ctypes.data, out.strides
+    return out.words.data_ptr(), out.steps
+
+
+def check_destination(out: Any, box_shape: Shape) -> None:
+    """Check a caller's destination: an array, or a DeviceArray, which is writeable."""
     if out.shape != box_shape:
         raise ValueError(f"out has shape {out.shape}, expected {box_shape}")
+    if not isinstance(out, np.ndarray):
+        if any(step == 0 and size > 1 for size, step in zip(out.shape, out.steps, strict=True)):
+            raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.steps})")
+        return
     flags = out.flags
     if not flags.writeable:
         raise ValueError("out must be writeable, and is read-only")

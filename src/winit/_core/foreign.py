@@ -1,4 +1,7 @@
-"""A NumPy array over the CPU memory of any object that offers some, without a copy."""
+"""An array over the memory of any object that offers some, without a copy.
+
+A NumPy array over the CPU's memory, a DeviceArray over that of a CUDA or ROCm device.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from winit import _kernels
 
 __all__ = ["array_over"]
 
@@ -17,6 +22,7 @@ _NAMES |= {(2, 16 << i): f"float{16 << i}" for i in range(3)}
 _NAMES |= {(5, 64): "complex64", (5, 128): "complex128", (6, 8): "bool"}
 _WORDS = {(4, 16): "bfloat16", (10, 8): "float8_e4m3fn", (12, 8): "float8_e5m2"}
 _ON_CPU = (1, 3, 11)  # kDLCPU; host memory pinned for CUDA and for ROCm
+_ON_DEVICE = (2, 10, 13)  # kDLCUDA; kDLROCM; kDLCUDAManaged
 _MAJOR = 1
 _FLAG_READ_ONLY, _FLAG_COPIED = 1, 2
 
@@ -76,14 +82,15 @@ class _Lent:
         if managed is not None and managed.deleter:
             managed.deleter(ctypes.addressof(managed))
 
-    def array(self) -> tuple[np.ndarray, str | None]:
+    def array(self, on_device: bool = False) -> tuple[Any, str | None]:
         """Return an array over the memory, which keeps self alive, and what its words stand for where they do."""
         managed = self._managed
         assert managed is not None
         if managed.major != _MAJOR:
             raise ValueError(f"out exports DLPack {managed.major}.{managed.minor}, and winit reads version {_MAJOR}")
         tensor = managed.tensor
-        _check_device(tensor.device_type)
+        if not on_device:
+            _check_device(tensor.device_type)
         if managed.flags & _FLAG_COPIED:
             raise ValueError("out exports a copy of its memory by DLPack, which is not what would be filled")
         kind = _WORDS.get((tensor.code, tensor.bits))
@@ -95,13 +102,16 @@ class _Lent:
             )
         dtype = np.dtype(name)
         shape, read_only = tuple(tensor.shape[: tensor.ndim]), bool(managed.flags & _FLAG_READ_ONLY)
-        if 0 in shape:
+        if 0 in shape:  # nowhere, and so on the CPU
             empty = np.empty(shape, dtype)
             empty.flags.writeable = not read_only
             return empty, kind
         if not tensor.data:
             raise ValueError(f"out has no memory: its DLPack tensor of shape {shape} is at address 0")
         strides = tuple(step * dtype.itemsize for step in tensor.strides[: tensor.ndim]) if tensor.strides else None
+        if on_device:
+            place = tensor.data + tensor.byte_offset
+            return _device_array(place, shape, strides, dtype, tensor.device_id, read_only, self), kind
         self.__array_interface__ = {
             "version": 3,
             "shape": shape,
@@ -114,7 +124,52 @@ class _Lent:
 
 def _check_device(device: int) -> None:
     if device not in _ON_CPU:
-        raise ValueError(f"out must be in the CPU's memory, and is on a device of DLPack's type {int(device)}")
+        why = _kernels.device_engine()[1] if device in _ON_DEVICE else None
+        where = f"on a device of DLPack's type {int(device)}"
+        raise ValueError(f"out must be in the CPU's memory, and is {where}{f': {why}' if why else ''}")
+
+
+def _device_array(
+    address: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    dtype: np.dtype,
+    device: int | None,
+    read_only: bool,
+    owner: Any,
+    stream: int | None = None,
+) -> Any:
+    """A DeviceArray over words of memory; dtype is that of the numbers there."""
+    if read_only:
+        raise ValueError("out must be writeable, and is read-only")
+    engine, _ = _kernels.device_engine()
+    if not dtype.isnative:
+        raise ValueError(f"out must be in native byte order, not {dtype.str!r}")
+    word = dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(f"i{dtype.itemsize}")
+    try:
+        return engine.array_at(address, shape, strides, word, dtype.name, device, owner, stream)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"out is device memory that torch does not take: {_said(error)}") from None
+
+
+def _cuda_interface(out: Any) -> Any:
+    """None where the object has no __cuda_array_interface__, or nothing draws there."""
+    interface = getattr(out, "__cuda_array_interface__", None)
+    if not isinstance(interface, dict) or _kernels.device_engine()[1]:
+        return None
+    try:
+        address, read_only = interface["data"]
+        shape, dtype = tuple(map(int, interface["shape"])), np.dtype(interface["typestr"])
+        strides = interface.get("strides")
+        strides = None if strides is None else tuple(map(int, strides))
+        stream = interface.get("stream")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"out has a __cuda_array_interface__ that winit does not read: {_said(error)}") from None
+    if interface.get("mask") is not None:
+        raise TypeError("out is masked, and winit fills all of an array")
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    return _device_array(address, shape, strides, dtype, None, bool(read_only), out, stream)
 
 
 def _said(error: Exception) -> str:
@@ -123,11 +178,13 @@ def _said(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:170]}..."
 
 
-def _dlpack(out: Any) -> tuple[np.ndarray, str | None] | None:
+def _dlpack(out: Any) -> tuple[Any, str | None] | None:
     """None where the object exports a capsule without a version."""
+    on_device = False
     try:
         device, capsule = out.__dlpack_device__()[0], None
-        if device in _ON_CPU:
+        on_device = device in _ON_DEVICE and not _kernels.device_engine()[1]
+        if device in _ON_CPU or on_device:
             try:
                 capsule = out.__dlpack__(max_version=(_MAJOR, 1))
             except TypeError:  # from before versions
@@ -135,12 +192,13 @@ def _dlpack(out: Any) -> tuple[np.ndarray, str | None] | None:
     except (BufferError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         hint = "; pass out.detach(), which is the same memory" if getattr(out, "requires_grad", False) is True else ""
         raise ValueError(f"out does not export its memory by DLPack: {_said(error)}{hint}") from None
-    _check_device(device)
+    if not on_device:
+        _check_device(device)
     if not _is_valid(capsule, _FRESH):
         return None
     if callable(getattr(out, "is_neg", None)) and out.is_neg():  # torch exports these as if they were not
         raise ValueError("out is a torch tensor that negates what is in its memory (out.is_neg() is true)")
-    return _Lent(capsule).array()
+    return _Lent(capsule).array(on_device)
 
 
 def _buffer(out: Any) -> np.ndarray | None:
@@ -170,11 +228,13 @@ def _interface(out: Any) -> np.ndarray | None:
         raise ValueError(f"out has an __array_interface__ that NumPy does not read: {_said(error)}") from None
 
 
-def array_over(out: Any) -> tuple[np.ndarray, str | None]:
+def array_over(out: Any) -> tuple[Any, str | None]:
     """Give an array over an object's memory, and "bfloat16" or a float8 where its words are that, else None.
 
-    The protocols are asked in the order DLPack, buffer, __array_interface__. The array is read-only where the object
-    says that it is, and keeps what it lies in alive and exported; both end with it.
+    The protocols are asked in the order __cuda_array_interface__ (where there is a device that winit draws on), DLPack,
+    buffer, __array_interface__. It is a NumPy array over the CPU's memory, a DeviceArray over a device's. It is
+    read-only where the object says that it is (refused, on a device), and keeps what it lies in alive and exported;
+    both end with it.
 
     A DLPack capsule without a version cannot say that its memory must not be written, and JAX's and Arrow's immutable
     arrays come in such capsules. NumPy takes them to be read-only; here another protocol has to do.
@@ -182,7 +242,7 @@ def array_over(out: Any) -> tuple[np.ndarray, str | None]:
     Raises
     ------
     TypeError : an object that speaks none of them, or elements that NumPy does not have.
-    ValueError : memory that is on a device, a copy, or that its owner does not export.
+    ValueError : memory that is on a device that winit does not draw on, a copy, or that its owner does not export.
 
     Source: dlpack.h (dmlc/dlpack 1.1); PEP 3118; NumPy's "The array interface protocol", version 3.
 
@@ -195,6 +255,9 @@ def array_over(out: Any) -> tuple[np.ndarray, str | None]:
 
     """
     unversioned = False
+    found = _cuda_interface(out)
+    if found is not None:
+        return found, None
     if hasattr(out, "__dlpack__"):
         lent = _dlpack(out)
         if lent is not None:
@@ -211,7 +274,8 @@ def array_over(out: Any) -> tuple[np.ndarray, str | None]:
             "it may be written: pass a NumPy array over it"
         )
     if hasattr(out, "__cuda_array_interface__"):
-        raise ValueError("out must be in the CPU's memory, and is on a CUDA device")
+        why = _kernels.device_engine()[1]
+        raise ValueError(f"out must be in the CPU's memory, and is on a CUDA device{f': {why}' if why else ''}")
     copies = ", whose __array__ may be a copy" if hasattr(out, "__array__") else ""
     raise TypeError(
         "out must be a NumPy array or an object that speaks DLPack, the buffer protocol or __array_interface__, not "

@@ -19,6 +19,7 @@ from winit._core.checks import check_cuts, check_one_of
 from winit._core.dtypes import FLOATS, LARGEST, WORDS, arithmetic, as_words, below, nearest_value
 from winit._core.exact import truncated_masses, truncated_moments
 from winit._core.records import Record
+from winit._core.running import ByHost
 from winit._core.shapes import locate, row_major_steps
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
     "Sparse",
     "TruncatedNormal",
     "Uniform",
+    "bind_to",
     "cut",
+    "drawn_on_devices",
     "mixture",
 ]
 
@@ -134,8 +137,8 @@ class _KernelLaw(Record):
         else:
             _, start, steps = locate(to.shape, to.box)
             start += to.offset
-        _, engine, isa = _kernels.in_use()
-        words = as_words(out, dtype) if dtype in WORDS else out
+        engine, isa = _kernels.drawing_for(out)
+        words = as_words(out, dtype) if dtype in WORDS and isinstance(out, np.ndarray) else out
         numbers = self._numbers.get(dtype) if to.scale is None else None
         if numbers is None:
             numbers = self.numbers_for(to)
@@ -344,6 +347,20 @@ class TruncatedNormal(_KernelLaw):
 INDEPENDENT = (Constant, Uniform, Normal, TruncatedNormal)  # laws each of whose elements has a word of its own
 
 
+def drawn_on_devices(law: Law, dtype: str) -> bool:
+    """Tell whether a device has kernels for a law: for its elements alone, or for those of its parts."""
+    if isinstance(law, Padded):
+        return drawn_on_devices(law.inner, dtype)
+    if isinstance(law, Parted):
+        return all(drawn_on_devices(part, dtype) for part in law.laws)
+    return isinstance(law, INDEPENDENT) and dtype in FLOATS
+
+
+def bind_to(law: Law, to: Destination) -> Bound:
+    """Bind a law to a destination, which may be on a device where the law has no kernels."""
+    return law.bind(to) if isinstance(to.out, np.ndarray) or drawn_on_devices(law, to.dtype) else ByHost(to, law)
+
+
 def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[float, ...]:
     """Work out what compiled code needs to know of a truncated normal's cuts: seven numbers.
 
@@ -459,7 +476,7 @@ class _Padding:
 
     def __init__(self, inner: Bound, padding: Bound | None, first: int, last: int) -> None:
         self.inner, self.padding, self.first, self.last = inner, padding, first, last
-        self.size = inner.size
+        self.size, self.queues = inner.size, getattr(inner, "queues", False)
 
     def run(self, lo: int, hi: int) -> None:
         first, last = (min(max(end, lo), hi) for end in (self.first, self.last))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-from winit._core.bounds import Bound, Whole
+import numpy as np
+
+from winit._core.bounds import Bound, Destination, Whole
+from winit._core.dtypes import WORDS
 from winit._core.threads import run_tasks
 
-__all__ = ["INLINE", "RANGE", "run_bounds"]
+if TYPE_CHECKING:
+    from winit._core.laws import Law
+
+__all__ = ["INLINE", "OWN_THREADS", "RANGE", "ByHost", "run_bounds"]
 
 # Elements. A range of this many float32 values takes a thread about a millisecond, long beside the microseconds of
 # handing it over; below twice that, starting threads costs more than they save.
@@ -19,8 +26,10 @@ def run_bounds(bounds: Sequence[Bound], threads: int | None) -> None:
     """Fill every destination, as one pool of ranges; nothing is kept when it ends."""
     ranged = []
     for bound in bounds:
-        if isinstance(bound, Whole):  # products of matrices have threads of their own
+        if isinstance(bound, OWN_THREADS):
             bound.run(0, bound.size, threads)
+        elif getattr(bound, "queues", False):
+            bound.run(0, bound.size)
         else:
             ranged.append(bound)
     if sum(bound.size for bound in ranged) <= INLINE or threads == 1:
@@ -51,3 +60,20 @@ def run_bounds(bounds: Sequence[Bound], threads: int | None) -> None:
             bound.run(lo, hi)
 
     run_tasks(work, tasks, threads)
+
+
+class ByHost:
+    """A law that a device has no kernel for, bound to a DeviceArray: all is drawn on the CPU, and copied."""
+
+    def __init__(self, to: Destination, law: Law) -> None:
+        self.to, self.law, self.size = to, law, to.out.size
+
+    def run(self, lo: int, hi: int, threads: int | None = None) -> None:
+        to, out = self.to, cast(Any, self.to.out)
+        words = WORDS.get(to.dtype, np.dtype(to.dtype))
+        host = np.empty(out.shape, words) if to.scale is None else out.to_host().view(words)
+        run_bounds([self.law.bind(Destination(host, to.dtype, to.key, to.shape, to.box, to.scale))], threads)
+        out.from_host(host)
+
+
+OWN_THREADS = (Whole, ByHost)  # what runs in one call, with threads of its own

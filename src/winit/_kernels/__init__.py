@@ -46,6 +46,11 @@ What is behind an engine's face is cut alike in all three, so that who has found
     Householder         householder.c           numba_householder.py    numpy_householder.py
     the face            sample.pyx, dense.pyx   numba_engine.py         numpy_engine.py
 
+"triton" draws what lies on a CUDA or ROCm device, whichever engine is in use: dest is a DeviceArray then
+(triton_memory.py), which names its engine. Of the contract it has Fill, whose run queues launches and waits for nothing
+(`queues`), and words. It is cut as the others are: triton_words.py, triton_points.py, triton_halves.py,
+triton_sampling.py, and triton_engine.py, the face.
+
 winit_NAME_f32 and winit_NAME_f64 of approx.h are NAME_f32 and NAME_f64 in Numba, and NAME in NumPy, where the type
 comes with the numbers; all in the order of approx.h. A law goes by its first word (truncated_normal: truncated) and its
 type, in NumPy by the word alone, in the order of LAWS. numba_compiler.py has how Numba compiles them.
@@ -56,6 +61,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -66,13 +72,15 @@ except ModuleNotFoundError as error:  # installed with WINIT_NO_EXTENSIONS=1
         raise
     sample = None
 
-__all__ = ["DTYPES", "LAWS", "default_float_mode", "dense_in_use", "engines", "in_use", "use_engine"]
+__all__ = ["DTYPES", "LAWS", "default_float_mode", "dense_in_use", "device_engine", "drawing_for", "engines", "in_use"]
+__all__ += ["use_engine"]
 
 LAWS = ("constant", "uniform", "normal", "truncated_normal")
 DTYPES = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 ENGINES = ("cython", "numba", "reference")
 MODULES = {"numba": "numba_engine", "reference": "numpy_engine"}
+DEVICE_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA's driver, of AMD's, and of Windows' for Linux
 _in_use: tuple[str, Any, str]
 
 
@@ -82,15 +90,36 @@ def _present(name: str) -> bool:
     return name == "reference" or sample is not None
 
 
+_MISSING = {
+    "numba": "engine 'numba' needs the package numba, which is not installed: pip install 'winit[numba]'",
+    "cython": "engine 'cython' is not installed: this winit was installed with WINIT_NO_EXTENSIONS=1; "
+    "install it again without, on a machine with a C compiler",
+}
+
+
 def _module(name: str) -> ModuleType:
     if not _present(name):
-        missing = {
-            "numba": "engine 'numba' needs the package numba, which is not installed: pip install 'winit[numba]'",
-            "cython": "engine 'cython' is not installed: this winit was installed with WINIT_NO_EXTENSIONS=1; "
-            "install it again without, on a machine with a C compiler",
-        }
-        raise ValueError(missing[name])
+        raise ValueError(_MISSING[name])
     return sample if name == "cython" else import_module(f"winit._kernels.{MODULES[name]}")
+
+
+def _no_device() -> str | None:
+    """Say why nothing can be drawn on a device here; None where it can. torch is not imported where a look suffices."""
+    for package in ("torch", "triton"):
+        if find_spec(package) is None:
+            return f"engine 'triton' needs the package {package}, which is not installed: pip install 'winit[triton]'"
+    none = "engine 'triton' needs a CUDA or ROCm device, and {} none"
+    if not any(Path(name).exists() for name in DEVICE_FILES):
+        return none.format("this machine has")
+    import torch
+
+    return None if torch.cuda.is_available() else none.format("torch finds")
+
+
+def device_engine() -> tuple[Any, str | None]:
+    """Return (the engine for memory on a device, None), or (None, why there is none)."""
+    reason = _no_device()
+    return (None, reason) if reason else (import_module("winit._kernels.triton_engine"), None)
 
 
 def _instruction_sets(name: str) -> tuple[str, ...]:
@@ -103,6 +132,8 @@ def _select(name: str, isa: str | None) -> tuple[str, Any, str]:
     if not isinstance(name, str) or not isinstance(isa, (str, type(None))):
         what, kind = ("engine", type(name)) if not isinstance(name, str) else ("isa", type(isa))
         raise TypeError(f"{what} must be a str, not {kind.__name__}")
+    if name == "triton":
+        raise ValueError("engine 'triton' is not chosen: it draws what lies on a device, whichever engine is in use")
     if name not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name[:60]!r}")
     module, present = _module(name), _instruction_sets(name)
@@ -181,26 +212,39 @@ def in_use() -> tuple[str, Any, str]:
     return _in_use
 
 
+def drawing_for(out: Any) -> tuple[Any, str]:
+    """Return (module, instruction set) of what draws to an array: of the engine in use, or of the array's device."""
+    engine = getattr(out, "engine", None)
+    return _in_use[1:] if engine is None else (engine, "")
+
+
 def engines() -> dict[str, dict[str, Any]]:
-    """Tell which engines are present, on which instruction sets, and which is in use.
+    """Tell which engines are present, on which instruction sets, which is in use, and why one is not present.
+
+    "triton" is in use for all that lies on a CUDA or ROCm device where it is present, beside the one that is in use for
+    the CPU's memory. Without it such tensors are drawn on the CPU and copied.
 
     Returns
     -------
-    dict : engine name -> {"present": bool, "instruction_sets": tuple of str, "in_use": None or the instruction set}.
+    dict : engine name -> {"present": bool, "instruction_sets": tuple of str, "in_use": None or the instruction set,
+        "reason": None, or why it is not present}.
 
     >>> import winit
     >>> winit.engines()["reference"]["instruction_sets"]
     ('baseline',)
 
     """
-    return {
+    found = {
         name: {
             "present": _present(name),
             "instruction_sets": _instruction_sets(name),
             "in_use": _in_use[2] if _in_use[0] == name else None,
+            "reason": None if _present(name) else _MISSING[name],
         }
         for name in ENGINES
     }
+    reason = _no_device()
+    return found | {"triton": {"present": not reason, "instruction_sets": (), "in_use": None, "reason": reason}}
 
 
 _in_use = _select("reference" if sample is None else "cython", None)

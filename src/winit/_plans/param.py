@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from winit._core.bounds import Destination
 from winit._core.checks import check_bool, shown
 from winit._core.dtypes import STORED, dtype_name, itemsize
+from winit._core.laws import bind_to
 from winit._core.layouts import Layout, check_layout
 from winit._core.scheme import Scheme, check_scheme, law_of
 from winit._core.shapes import MAX_SIZE, Shape, check_shape
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from winit._core.bounds import Bound
     from winit._core.laws import Law
 
@@ -143,9 +142,9 @@ class Param:
             raise ValueError("the tensor has no scheme of its own: rules of a plan give it one, or its tie")
         return law_of(self.scheme, self.shape, self.layout or "oi", self.dtype or "float32")
 
-    def bind(self, out: np.ndarray, key: tuple[int, int], box: Any = None) -> Bound:
-        """Bind the tensor, or a checked box of it, to an array of the box's shape."""
-        return self.law().bind(Destination(out, self.dtype, key, self.shape, box))
+    def bind(self, out: Any, key: tuple[int, int], box: Any = None) -> Bound:
+        """Bind the tensor, or a checked box of it, to an array of the box's shape, on a device or the CPU."""
+        return bind_to(self.law(), Destination(out, self.dtype, key, self.shape, box))
 
 
 @dataclass(frozen=True)

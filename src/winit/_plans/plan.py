@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from winit._core.checks import check_threads, items_of, shown
-from winit._core.drawing import array_of, check_destination
+from winit._core.drawing import array_of, check_destination, place_of
 from winit._core.dtypes import FLOATS, empty, float_name, numpy_dtype
 from winit._core.keys import stream_key
 from winit._core.running import run_bounds
@@ -323,7 +323,7 @@ class Plan(Mapping[str, Param]):
 
         Parameters
         ----------
-        tensors : mapping from names of the plan to arrays, or other CPU memory that winit.fill takes, of the plan's
+        tensors : mapping from names of the plan to arrays, or other memory that winit.fill takes, of the plan's
             shapes and dtypes: a torch model's state_dict() for one. Tensors that the mapping lacks are left alone; tied
             names that share memory are filled once.
         seed : int, 0 <= seed < 2^64.
@@ -357,7 +357,7 @@ class Plan(Mapping[str, Param]):
                 check_destination(out, param.shape)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{shown_name(name)}: {error}") from None
-            place = (stored, out.ctypes.data, out.strides)
+            place = (stored, *place_of(out))
             if place not in filled:
                 filled.add(place)
                 bounds.append(param.bind(out, stream_key(seed, self.key(stored))))

@@ -1,32 +1,59 @@
-"""Tensors on a device: drawn on the CPU, block by block, in pinned memory, and copied over while others are drawn.
+"""Tensors on a device: drawn there by Triton's kernels, or on the CPU, block by block, and copied over meanwhile.
 
-A Staged is a Bound like a kernel's: its ranges run in any order and in any threads. The copies are queued on the stream
-that is current where it was bound, so that what is queued there next sees the values, and nothing is waited for but a
-block of pinned memory that is used again. So on CUDA and ROCm; other devices have no pinned blocks, and each copy ends
-before the next block is drawn.
+Triton's engine draws what each element has a word of its own for, on CUDA and ROCm; all else is staged. A Staged is a
+Bound like a kernel's: its ranges run in any order and in any threads. On CUDA and ROCm its blocks are pinned memory,
+and the copies are queued on the stream that is current where it was bound, so that what is queued there next sees the
+values, and nothing is waited for but a block of pinned memory that is used again. Other devices have no pinned blocks,
+and each copy ends before the next block is drawn.
 """
 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import deque
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
 
+from winit import _kernels
 from winit._core.bounds import Destination
 from winit._core.laws import INDEPENDENT, Law
 from winit._core.running import RANGE, run_bounds
 from winit._core.shapes import boxes_of
 from winit.torch.memory import memory_of
 
-__all__ = ["Staged", "needs_staging"]
+__all__ = ["Staged", "draws_on", "needs_staging", "on_device"]
 
 
 def needs_staging(tensor: torch.Tensor) -> bool:
     """Whether a tensor's memory is not the CPU's."""
     return not tensor.is_cpu
+
+
+@lru_cache(maxsize=64)
+def draws_on(device: torch.device) -> bool:
+    """Whether Triton's engine draws on a device. Where a CUDA or ROCm device has to do without, that is said once."""
+    if device.type != "cuda":
+        return False
+    engine, reason = _kernels.device_engine()
+    if engine is not None and engine.draws_on(device):
+        return True
+    reason = reason or f"engine 'triton' needs compute capability 8.0, and {device} has less"
+    warnings.warn(
+        f"tensors on {device} are drawn on the CPU and copied, which gives the same values more slowly: {reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
+
+
+def on_device(tensor: torch.Tensor, kind: str) -> Any:
+    """Give a tensor's memory as Triton's engine takes it, on the stream that is current now."""
+    engine, _ = _kernels.device_engine()
+    return engine.DeviceArray(tensor, kind)
 
 
 class Staged:

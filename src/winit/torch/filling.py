@@ -11,11 +11,11 @@ from winit._core.checks import check_number, shown
 from winit._core.drawing import check_destination
 from winit._core.dtypes import FLOATS, scale_in
 from winit._core.keys import stream_key
-from winit._core.laws import INDEPENDENT, Law
+from winit._core.laws import INDEPENDENT, Law, drawn_on_devices
 from winit._core.layouts import Axes, Layout, check_layout
 from winit._core.running import INLINE, run_bounds
 from winit._core.scheme import Scheme, check_scheme, law_of
-from winit.torch.device import Staged, needs_staging
+from winit.torch.device import Staged, draws_on, needs_staging, on_device
 from winit.torch.memory import KINDS, PLAIN, check_tensor, memory_of, written
 from winit.torch.naming import named_parameters
 from winit.torch.sharded import is_sharded, local_boxes
@@ -30,8 +30,10 @@ def fill_(tensor: _Filled, scheme: Scheme, *, seed: int, name: str = "", layout:
 
     Parameters
     ----------
-    tensor : torch.Tensor of any strides; one on a device is drawn on the CPU and copied over, block by block. One on
-        the meta device, which has no values, is left as it is.
+    tensor : torch.Tensor of any strides. One on a CUDA or ROCm device is drawn there where Triton is installed, on the
+        current stream (winit.engines()["triton"]); laws whose elements depend on each other, and tensors on other
+        devices, are drawn on the CPU and copied over, block by block. One on the meta device, which has no values, is
+        left as it is.
         It may require a gradient, and be an inference tensor: what is recorded of it does not change. Of a DTensor the
         local part alone is filled, with the values that it has in the whole; fans are those of the global shape.
     scheme : as winit.he_normal() returns it.
@@ -122,8 +124,11 @@ class Piece(NamedTuple):
     box: tuple[slice, ...] | None
 
     def bind(self, law: Law, key: tuple[int, int], scale: float | None = None) -> Bound:
-        """Bind a law to it: on the CPU its memory, elsewhere by way of the CPU's."""
+        """Bind a law to it: its memory where there is a kernel, elsewhere by way of the CPU's."""
         if needs_staging(self.out):
+            if drawn_on_devices(law, self.kind) and draws_on(self.out.device):
+                here: Any = on_device(self.out, self.kind)
+                return law.bind(Destination(here, self.kind, key, self.shape, self.box, scale))
             return Staged(self.out, law, self.kind, key, self.shape, self.box, scale)
         array, _ = memory_of(self.out)
         return law.bind(Destination(array, self.kind, key, self.shape, self.box, scale))

@@ -1,0 +1,27 @@
+"""The kernel contract in Triton, for memory of CUDA and ROCm devices: the same operations, so the same bits.
+
+This is the engine's face; winit._kernels has the contract, and a table of the modules behind each engine. It is chosen
+by the destination, not by use_engine: what lies on a device is drawn there. Of the contract it has Fill and words; the
+laws that it has no kernel for are drawn on the CPU and copied.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from winit._kernels.triton_memory import DeviceArray, array_at
+from winit._kernels.triton_sampling import INTERPRETED, Fill, words
+
+__all__ = ["INTERPRETED", "DeviceArray", "Fill", "array_at", "draws_on", "words"]
+
+
+DeviceArray.engine = sys.modules[__name__]
+
+
+def draws_on(device: torch.device) -> bool:
+    """Whether Triton compiles for a device: ROCm's, and NVIDIA's from compute capability 8.0 on."""
+    if device.type != "cuda":
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
