@@ -1,8 +1,9 @@
 """Half types and float8 in Triton, as words of 16 and 8 bits: the last part of winit/approx.h, its order and its names.
 
-The _finite forms are for values of laws, which stay inside the type's range; the others for sums with anything. All are
-made of integers, and words travel as uint32: a device's own conversions differ in what they keep of a NaN, and the
-interpreter's cut where they should round.
+The _finite forms are for values of laws, which stay inside the type's range; the others for sums with anything. They
+are made of integers, and words travel as uint32: devices' own conversions differ in what they keep of a NaN, and the
+interpreter's cut where they should round. Finite values of half types are NVIDIA's to convert: one instruction for two
+of them, where integers take 12 of bfloat16 and 38 of float16.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
@@ -136,12 +137,18 @@ def widen_f8e5m2(h):
 
 
 @triton.jit
-def rounded(x, DTYPE: tl.constexpr, FINITE: tl.constexpr):
-    """Round a float32 to a word of a narrow type."""
+def rounded(x, DTYPE: tl.constexpr, FINITE: tl.constexpr, CONVERT: tl.constexpr):
+    """Round a float32 to a word of a narrow type; with CONVERT, a finite one to a half type as the device converts."""
     if DTYPE == 2:
-        word = round_finite_f16(x) if FINITE else round_f16(x)
+        if FINITE and CONVERT:
+            word = x.to(tl.float16).to(tl.int16, bitcast=True)
+        else:
+            word = round_finite_f16(x) if FINITE else round_f16(x)
     elif DTYPE == 3:
-        word = round_finite_bf16(x) if FINITE else round_bf16(x)
+        if FINITE and CONVERT:
+            word = x.to(tl.bfloat16).to(tl.int16, bitcast=True)
+        else:
+            word = round_finite_bf16(x) if FINITE else round_bf16(x)
     elif DTYPE == 4:
         word = round_finite_f8e4m3(x) if FINITE else round_f8e4m3(x)
     else:

@@ -11,13 +11,14 @@ A position in the stream travels as a number of blocks (upper 2^31 + lower) and 
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+# Annotations are evaluated here: Triton takes an argument's type from one that is a string.
 # ruff: noqa: N803, N806
-from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import torch
 import triton
 import triton.language as tl
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["INTERPRETED", "Fill", "fill_points", "fill_runs", "words"]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton reads it when a kernel is defined
+CONVERTS = not INTERPRETED and torch.version.hip is None
 F64 = tl.constexpr(1)  # the numbers of DTYPES and LAWS
 CONSTANT, UNIFORM, NORMAL = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
@@ -87,7 +89,9 @@ def transformed_f64(w0, w1, w2, w3, p0, p1, p2, p3, p4, p5, p6, threshold, LAW: 
 
 
 @triton.jit
-def emit(pointer, v, mask, scale, DTYPE: tl.constexpr, ADD: tl.constexpr, MASKED: tl.constexpr):
+def emit(
+    pointer, v, mask, scale, DTYPE: tl.constexpr, ADD: tl.constexpr, CONVERT: tl.constexpr, MASKED: tl.constexpr
+):  # fmt: skip
     """Write values to memory, or add scale times them to what is there: of float32, float64, or words of narrow types.
 
     A value of a law is finite and inside the narrow type's range; a sum may be anything.
@@ -99,7 +103,7 @@ def emit(pointer, v, mask, scale, DTYPE: tl.constexpr, ADD: tl.constexpr, MASKED
             old = widened(old.to(tl.int32).to(tl.uint32, bitcast=True) & BITS, DTYPE)
         v = v * tl.full((), scale, v.dtype) + old
     if DTYPE > F64:
-        v = rounded(v, DTYPE, not ADD).to(tl.int16 if DTYPE < 4 else tl.int8)
+        v = rounded(v, DTYPE, not ADD, CONVERT).to(tl.int16 if DTYPE < 4 else tl.int8)
     if MASKED:
         tl.store(pointer, v, mask=mask)
     else:
@@ -111,11 +115,11 @@ def emit(pointer, v, mask, scale, DTYPE: tl.constexpr, ADD: tl.constexpr, MASKED
 
 @triton.jit(do_not_specialize=["k0", "k1", "upper", "lower", "skip", "threshold", "chunks", "extent0", "extent1"])
 def fill_runs(
-    dest, k0: u32, k1: u32, upper, lower, skip, n, chunks, to, apart,
+    dest, k0: "u32", k1: "u32", upper, lower, skip, n, chunks, to, apart,
     extent0, step0, stride0, extent1, step1, stride1, step2, stride2,
-    p0: fp64, p1: fp64, p2: fp64, p3: fp64, p4: fp64, p5: fp64, p6: fp64, threshold: i64, scale: fp64,
-    LAW: tl.constexpr, FAR: tl.constexpr, DTYPE: tl.constexpr, ADD: tl.constexpr, AXES: tl.constexpr,
-    ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    p0: "fp64", p1: "fp64", p2: "fp64", p3: "fp64", p4: "fp64", p5: "fp64", p6: "fp64", threshold: "i64", scale: "fp64",
+    LAW: tl.constexpr, FAR: tl.constexpr, DTYPE: tl.constexpr, ADD: tl.constexpr, CONVERT: tl.constexpr,
+    AXES: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Fill runs of n elements: a program handles BLOCK blocks of a run, of which there are `chunks` such parts.
 
@@ -158,17 +162,18 @@ def fill_runs(
     lane = tl.arange(0, PER * BLOCK)
     pointer = dest + (at + begin * apart) + lane.to(tl.int64) * apart
     if (begin >= 0) & (begin + PER * BLOCK <= n):  # most programs store without asking of each element
-        emit(pointer, v, lane < 1, scale, DTYPE, ADD, False)
+        emit(pointer, v, lane < 1, scale, DTYPE, ADD, CONVERT, False)
     else:
-        emit(pointer, v, (begin + lane >= 0) & (begin + lane < n), scale, DTYPE, ADD, True)
+        emit(pointer, v, (begin + lane >= 0) & (begin + lane < n), scale, DTYPE, ADD, CONVERT, True)
 
 
 @triton.jit(do_not_specialize=["k0", "k1", "upper", "lower", "skip", "n", "to", "threshold", "extent0", "extent1"])
 def fill_points(
-    dest, k0: u32, k1: u32, upper, lower, skip, n, to,
+    dest, k0: "u32", k1: "u32", upper, lower, skip, n, to,
     extent0, step0, stride0, extent1, step1, stride1, step2, stride2,
-    p0: fp64, p1: fp64, p2: fp64, p3: fp64, p4: fp64, p5: fp64, p6: fp64, threshold: i64, scale: fp64,
-    LAW: tl.constexpr, FAR: tl.constexpr, DTYPE: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr,
+    p0: "fp64", p1: "fp64", p2: "fp64", p3: "fp64", p4: "fp64", p5: "fp64", p6: "fp64", threshold: "i64", scale: "fp64",
+    LAW: tl.constexpr, FAR: tl.constexpr, DTYPE: tl.constexpr, ADD: tl.constexpr, CONVERT: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Fill n elements of a box of three axes, innermost first, one a lane; n is less than 2^31."""
     PER: tl.constexpr = 2 if DTYPE == F64 else 4
@@ -195,7 +200,7 @@ def fill_points(
             )
             v = tl.where(place % 2 == 0, v0, v1) if LAW == NORMAL else v0
     pointer = dest + to + c0 * stride0 + c1 * stride1 + c2 * stride2
-    emit(pointer, v, lane < n, scale, DTYPE, ADD, True)
+    emit(pointer, v, lane < n, scale, DTYPE, ADD, CONVERT, True)
 
 
 # ---- d) Fill
@@ -267,7 +272,7 @@ class Fill:
         threshold = int(params[7]) if len(params) > 7 else 0
         numbers = [float(x) for x in params[:7]] + [0.0] * (7 - len(params[:7]))
         self.numbers = (*numbers, threshold, 0.0 if scale is None else float(scale))
-        self.constants = {"LAW": law, "FAR": far, "DTYPE": dtype, "ADD": scale is not None}
+        self.constants = {"LAW": law, "FAR": far, "DTYPE": dtype, "ADD": scale is not None, "CONVERT": CONVERTS}
 
     def run(self, lo: int, hi: int) -> None:
         """Queue the filling of positions lo..hi of the destination, in its row-major order."""

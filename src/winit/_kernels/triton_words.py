@@ -5,8 +5,8 @@ b) words     a range of the stream, as engines write it
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+# Annotations are evaluated here: Triton takes an argument's type from one that is a string.
 # ruff: noqa: N803
-from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,7 +54,7 @@ def counter(block):
 
 
 @triton.jit(do_not_specialize=["k0", "k1", "tag", "upper", "lower", "skip"])
-def words_range(dest, k0: u32, k1: u32, tag: u32, upper, lower, skip, n, BLOCK: tl.constexpr):
+def words_range(dest, k0: "u32", k1: "u32", tag: "u32", upper, lower, skip, n, BLOCK: tl.constexpr):
     """Words `skip` on of the blocks from upper 2^31 + lower on, to n words of memory."""
     first = tl.program_id(0).to(tl.int64) * BLOCK
     block = upper.to(tl.int64) * 2147483648 + lower.to(tl.int64) + first + tl.arange(0, BLOCK)
