@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -77,6 +78,7 @@ class Program:
         """Run one program: arguments as a kernel takes them, memory an array of bytes that begins at address `base`."""
         assert len(arguments) <= len(self.parameters)
         given = {}
+        assert sys.byteorder == "little"
         for (kind, name), value in zip(self.parameters, arguments, strict=False):
             packed = struct.pack("<d", value) if kind == "f64" else (int(value) & (1 << 64) - 1).to_bytes(8, "little")
             given[name] = int.from_bytes(packed, "little")
@@ -181,6 +183,10 @@ class Program:
             kind, source = name[-2:]
             assert kind[0] != "f" or "rn" in name or (kind, source) == ("f64", "f32"), ".".join(name)
             result = _number(values[0], source)
+        elif kind == "f32x2":  # two numbers in a register of 64 bits
+            assert "rn" in name and op in ("add", "sub", "mul"), ".".join(name)
+            halves = [value.view(np.float32).reshape(-1, 2) for value in values]
+            result, kind = PLAIN[op](*halves).view(np.uint64).ravel(), "b64"
         elif op == "setp":
             result = COMPARE[name[1]](*(_number(value, kind) for value in values))
             kind = "pred"

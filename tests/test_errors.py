@@ -1,6 +1,7 @@
 """Every rejection: its type, its message, and that nothing was written."""
 
 import decimal
+import re
 import sys
 
 import numpy as np
@@ -421,6 +422,28 @@ def test_engines(monkeypatch):
     with pytest.raises(ValueError, match=r"engine 'numba' needs the package numba.*pip install 'winit\[numba\]'"):
         winit.use_engine("numba")
     assert not winit.engines()["numba"]["present"] and winit.engines()["numba"]["instruction_sets"] == ()
+    assert "pip install 'winit[numba]'" in winit.engines()["numba"]["reason"]
+
+
+def test_the_engine_of_devices(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match="engine 'triton' is not chosen: it draws what lies on a device"):
+        winit.use_engine("triton")
+    assert all(each["reason"] is None for each in winit.engines().values() if each["present"])
+    kernels = winit._kernels
+    monkeypatch.setattr(kernels, "DEVICE_FILES", ())
+    found = winit.engines()["triton"]
+    assert not found["present"] and found["instruction_sets"] == () and found["in_use"] is None
+    assert re.search("needs a CUDA or ROCm device, and this machine has none|needs the package", found["reason"])
+    monkeypatch.setattr("winit._kernels.find_spec", lambda name: object() if name != "triton" else None)
+    reason = "engine 'triton' needs the package triton, which is not installed: pip install 'winit[triton]'"
+    assert winit.engines()["triton"]["reason"] == reason and kernels.device_engine() == (None, reason)
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr("winit._kernels.find_spec", lambda name: object())
+    monkeypatch.setattr(kernels, "DEVICE_FILES", (str(tmp_path),))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "torch finds none" in winit.engines()["triton"]["reason"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert winit.engines()["triton"] == {"present": True, "instruction_sets": (), "in_use": None, "reason": None}
 
 
 def test_missing_ml_dtypes(monkeypatch):

@@ -153,3 +153,26 @@ def test_a_built_module_moves_to_its_device():
     assert model.weight.device.type == "cpu"
     with pytest.raises(ValueError, match="device must be one that torch knows, not 'gpu'"):
         winit.torch.build(lambda: torch.nn.Linear(3, 2), seed=0, device="gpu")
+
+
+def test_a_device_without_kernels_is_said_once(monkeypatch):
+    """The same values come by way of the CPU, more slowly: a user of torch is told why."""
+    device.draws_on.cache_clear()
+    reason = "engine 'triton' needs the package triton, which is not installed: pip install 'winit[triton]'"
+    monkeypatch.setattr(device._kernels, "device_engine", lambda: (None, reason))
+    message = "tensors on cuda:0 are drawn on the CPU and copied, which gives the same values more slowly: engine"
+    with pytest.warns(RuntimeWarning, match=message):
+        assert not device.draws_on(torch.device("cuda", 0))
+    assert not device.draws_on(torch.device("cuda", 0))  # warnings are errors here
+    assert not device.draws_on(torch.device("mps"))
+
+    class Old:
+        @staticmethod
+        def draws_on(place):
+            return False
+
+    device.draws_on.cache_clear()
+    monkeypatch.setattr(device._kernels, "device_engine", lambda: (Old, None))
+    with pytest.warns(RuntimeWarning, match="needs compute capability 8.0, and cuda:1 has less"):
+        assert not device.draws_on(torch.device("cuda", 1))
+    device.draws_on.cache_clear()
