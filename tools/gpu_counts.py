@@ -55,19 +55,16 @@ def main() -> None:
     parser.add_argument("--target", default="sm_90", choices=["sm_80", "sm_90", "sm_100"])
     target = parser.parse_args().target
     print(f"Triton {triton.__version__}, torch {torch.__version__}, {target}")
-    print(
-        "| law | dtype | instructions an element | registers | spilled bytes | elements a second | of the memory's rate |"
-    )
+    heads = ("law", "dtype", "instructions an element", "registers", "spilled bytes", "elements a second")
+    print(f"| {' | '.join(heads)} | of the memory's rate |")
     print("|---|---|---|---|---|---|---|")
     for law in LAWS:
         for dtype, size in (("float32", 4), ("float64", 8), ("float16", 2), ("bfloat16", 2)):
             each, registers, stack = counts(law, dtype, target)
             rate = SMS * LANES * CLOCK / each
             share = rate * size / MEMORY
-            print(
-                f"| {law} | {dtype} | {each:.1f} | {registers} | {stack} | {rate:.2g} | "
-                f"{'all' if share >= 1 else f'{share:.0%}'} |"
-            )
+            row = (law, dtype, f"{each:.1f}", registers, stack, f"{rate:.2g}", "all" if share >= 1 else f"{share:.0%}")
+            print(f"| {' | '.join(map(str, row))} |")
 
 
 if __name__ == "__main__":
