@@ -20,9 +20,9 @@ else
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
 fi
-if [ $# = 0 ]; then # what could see the processor; memory and interrupts are measured on the emulator, which is no use
-    set -- -n auto tests/test_{golden,law,dense,buffers}.py -k \
-        "not peak_memory and not measurement_of_memory and not interrupt and not ten_thousand_times"
+if [ $# = 0 ]; then # what could see the processor, but what is measured, which would be the emulator's, or needs numba
+    set -- -n auto tests/test_{golden,law,dense,buffers}.py -k "not reference and not baseline and not memory and \
+        not interrupt and not ten_thousand_times and not every_public_scheme and not virtuals_are_frozen"
 fi
 
 cannot() {
