@@ -2,9 +2,9 @@
 
     python tools/estimate_cycles.py [--compiler aarch64-linux-gnu-gcc] [--mca llvm-mca] [--cpu neoverse-v1 ...]
 
-Each loop over words, of a transform or of a tile is compiled alone under the flags of setup.py, found in the machine code
-by its branch back, and simulated 200 times over. Loads are taken to hit the first-level cache; branches are foretold.
-LLVM 14 has no model of neoverse-v1 and takes another's, 19 has one; apple-m1 is Cyclone's model in both.
+Each loop over words, of a transform or of a tile is compiled alone under the flags of setup.py, found in the machine
+code by its branch back, and simulated 200 times over. Loads are taken to hit the first-level cache, and branches to be
+foretold. LLVM 14 has no model of neoverse-v1 and takes another's, 19 has one; apple-m1 is Cyclone's model in both.
 """
 
 import argparse
@@ -16,18 +16,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 KERNELS = ROOT / "src" / "winit" / "_kernels"
-SOURCES = {"plain": ("sample_plain.c", "dense_plain.c"), "neon": ("sample_neon.c", "dense_neon.c")}
+SOURCES = {"baseline": ("sample_plain.c", "dense_plain.c"), "neon": ("sample_neon.c", "dense_neon.c")}
 
-# name -> what the loop is made of; values to a stored byte, where nothing is stored the tile's multiply-adds count.
+# What is in the function that each loop is found in.
 LOOPS = {
-    "words": "words_of_piece(key, 0, 0, (uint32_t)lo, count, IN_ORDER, (uint32_t *)v, (uint32_t *)v);",
-    "words as planes": "words_of_piece(key, 0, 0, (uint32_t)lo, count, PLANES_32, (uint32_t *)v, (uint32_t *)v + 4096);",
+    "words": "words_of_piece(key, 0, 0, 0, count, IN_ORDER, to, to);",
+    "words as planes": "words_of_piece(key, 0, 0, 0, count, PLANES_32, to, to + 4096);",
     "uniform": "uniform_f32(w, w, v, count, p);",
     "normal": "normal_f32(w, w + 4096, v, count, p);",
     "truncated": "truncated_loop_f32(w, v, count, p, 0);",
 }
 WRAPPER = """
-void {name}(winit_key key, uint64_t lo, size_t count, const uint32_t *restrict w, float *restrict v, const double *p)
+void {name}(winit_key key, size_t count, const uint32_t *w, uint32_t *restrict to, float *restrict v, const double *p)
 {{
     count &= ~(size_t)31;
     {body}
@@ -79,12 +79,15 @@ def stored(body):
         if not re.match(r"(st[rpu]|stur|st[1-4])", line) or "[sp" in line:
             continue
         if structure := re.match(r"st([1-4])\t\{(.*)\}", line):
-            count = len(re.findall(r"v\d+", structure[2]))
-            first, *rest = (int(n) for n in re.findall(r"v(\d+)", structure[2]))
-            total += 16 * (count if "-" not in structure[2] else (rest[0] - first) % 32 + 1)
+            numbers = [int(number) for number in re.findall(r"v(\d+)", structure[2])]
+            total += 16 * ((numbers[-1] - numbers[0]) % 32 + 1)
         else:
             total += sum(BYTES[kind] for kind in re.findall(r"\b([bhswdxq])(?:\d+|zr)\b", line.split("[")[0]))
     return total
+
+
+def multiply_adds(body):
+    return sum(line.startswith("fmla") for line in body)
 
 
 def cycles(mca, cpu, body):
@@ -102,33 +105,35 @@ def main():
     parser.add_argument("--mca", default="llvm-mca")
     parser.add_argument("--cpu", nargs="+", default=["neoverse-v1", "apple-m1"])
     given = parser.parse_args()
-    print("| loop | build | instructions | " + " | ".join(given.cpu) + " |")
-    print("|---|---|---|" + "---|" * len(given.cpu))
+    print("| float32 | build | " + " | ".join(given.cpu) + " |")
+    print("|---|---|" + "---|" * len(given.cpu))
     with tempfile.TemporaryDirectory() as directory:
         for build, (sample, dense) in SOURCES.items():
             wrappers = "".join(WRAPPER.format(name=f"L{i}", body=body) for i, body in enumerate(LOOPS.values()))
             code = machine_code(given.compiler, f'#include "{sample}"\n{wrappers}', Path(directory))
+            taken = {}  # loop -> cycles for 32 values, by processor
             for i, name in enumerate(LOOPS):
-                # A loop of words stores its 32-bit words, a first loop of a law half of its values or all.
                 found = [body for body in loops(code[f"L{i}"]) if stored(body) > 0]
-                if name.startswith("words"):
+                if not found:
+                    raise SystemExit(f"{given.compiler} makes of {name} no loop that is found here")
+                if name.startswith("words"):  # the loop over many blocks; what is left over has one of its own
                     found = [max(found, key=stored)]
-                total, length = dict.fromkeys(given.cpu, 0.0), 0.0
+                taken[name] = [0.0] * len(given.cpu)
                 for body in found:
-                    pairs = name == "normal" and body is found[0]
-                    times = 32 / (stored(body) / 4 * (2 if pairs else 1))
-                    length += len(body) * times
-                    for cpu in given.cpu:
-                        total[cpu] += cycles(given.mca, cpu, body) * times
-                cells = " | ".join(f"{total[cpu]:.0f}" for cpu in given.cpu)
-                print(f"| {name} ({len(found)} loops) | {build} | {length:.0f} | {cells} |")
+                    values = stored(body) / 4 * (2 if name == "normal" and body is found[0] else 1)
+                    for place, cpu in enumerate(given.cpu):
+                        taken[name][place] += cycles(given.mca, cpu, body) * 32 / values
+            print(f"| words | {build} | " + " | ".join(f"{all_of:.0f}" for all_of in taken["words"]) + " |")
+            for law in ("uniform", "normal", "truncated"):
+                words = taken["words as planes" if law == "normal" else "words"]
+                cells = [f"{a:.0f} + {b:.0f} = {a + b:.0f}" for a, b in zip(words, taken[law], strict=True)]
+                print(f"| {law}: words + transform | {build} | " + " | ".join(cells) + " |")
             code = machine_code(given.compiler, f'#include "{dense}"\n', Path(directory))
             for kind in ("f32", "f64"):
-                heights = [int(found[1]) for found in (re.fullmatch(rf"tile_(\d+)_{kind}", name) for name in code) if found]
-                body = max(loops(code[f"tile_{max(heights)}_{kind}"]), key=lambda body: sum("fmla" in line for line in body))
-                count = sum("fmla" in line for line in body)
-                cells = " | ".join(f"{count / cycles(given.mca, cpu, body):.2f}" for cpu in given.cpu)
-                print(f"| multiply-adds a cycle, tile {max(heights)} {kind} | {build} | {len(body)} | {cells} |")
+                height = max(int(name.split("_")[1]) for name in code if re.fullmatch(rf"tile_\d+_{kind}", name))
+                body = max(loops(code[f"tile_{height}_{kind}"]), key=multiply_adds)
+                cells = " | ".join(f"{multiply_adds(body) / cycles(given.mca, cpu, body):.1f}" for cpu in given.cpu)
+                print(f"| vector multiply-adds a cycle, {kind}, tile of {height} rows | {build} | {cells} |")
 
 
 if __name__ == "__main__":
