@@ -48,27 +48,26 @@ static winit_key key(void)
     return k;
 }
 
-/* `bytes` of standard input, at a multiple of 64; at least one more is there. */
-static void *payload(size_t bytes)
+/* No byte more than asked for, so that a checker of memory sees what reads or writes past it. */
+static void *cleared(size_t bytes)
 {
-    void *data = aligned_alloc(64, bytes / 64 * 64 + 64);
-    if (data == NULL || fread(data, 1, bytes, stdin) != bytes) stop("no memory, or too little input");
+    void *data = NULL;
+    if (posix_memalign(&data, 64, bytes ? bytes : 1) != 0) stop("no memory");
+    memset(data, 0, bytes);
     return data;
 }
 
-static void *copied(const void *data, size_t bytes)
+static void *copied(const void *from, size_t bytes)
 {
-    void *copy = aligned_alloc(64, bytes / 64 * 64 + 64);
-    if (copy == NULL) stop("no memory");
-    memcpy(copy, data, bytes);
+    void *copy = cleared(bytes);
+    memcpy(copy, from, bytes);
     return copy;
 }
 
-static void *cleared(size_t bytes)
+static void *payload(size_t bytes)
 {
-    void *data = aligned_alloc(64, bytes / 64 * 64 + 64);
-    if (data == NULL) stop("no memory");
-    memset(data, 0, bytes);
+    void *data = cleared(bytes);
+    if (fread(data, 1, bytes, stdin) != bytes) stop("too little input");
     return data;
 }
 
