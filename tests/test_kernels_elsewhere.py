@@ -297,11 +297,6 @@ def reflections():
 KINDS = (fills, words, connections, products, gradients, sampled, activations, statistics, reflections)
 
 
-@pytest.fixture(scope="module")
-def commands():
-    return {kind.__name__: list(kind()) for kind in KINDS}
-
-
 # ---- the program -----------------------------------------------------------------------------------------------------
 
 
@@ -359,24 +354,24 @@ def native(tmp_path_factory):
     return build("gcc", tmp_path_factory.mktemp("native"))
 
 
-# Once in the usual floating-point mode; and where the process rounds down and flushes subnormals, those kinds for which
-# it is the kernels that set the mode, and not the door.
-USUAL = [(kind.__name__, "") for kind in KINDS]
-FLUSHED = [(kind, "flush") for kind, _ in USUAL if kind not in ("connections", "reflections")]
+# Whose floating-point mode the door sets, and not the kernels.
+AT_THE_DOOR = (connections, reflections)
 
 
-@pytest.mark.parametrize(("kind", "mode"), USUAL + FLUSHED)
 @pytest.mark.parametrize("processor", ["arm", "native"])
-def test_bits_are_those_of_the_engine(processor, kind, mode, commands, request):
-    program = [*request.getfixturevalue(processor), *([mode] if mode else [])]
+def test_bits_are_those_of_the_engine(processor, request):
+    """In the usual floating-point mode, and where the process rounds down and flushes subnormals."""
+    program = request.getfixturevalue(processor)  # once a process: other processes of a test run make their own
     there = {"arm": {"baseline", "neon"}, "native": set(sample.instruction_sets())}[processor]
-    told = commands[kind]
-    for command, found in zip(told, answers(program, told), strict=True):
-        assert found.keys() == ({"any"} if kind == "reflections" else there), command.text
-        for isa, made in found.items():
-            assert made.keys() == command.expected.keys(), command.text
-            for name, wanted in command.expected.items():
-                assert made[name] == wanted, f"{isa}: {name} of {command.text}"
+    for kind in KINDS:
+        told = list(kind())
+        for mode in ([],) if kind in AT_THE_DOOR else ([], ["flush"]):
+            for command, found in zip(told, answers([*program, *mode], told), strict=True):
+                assert found.keys() == ({"any"} if kind == reflections else there), command.text
+                for isa, made in found.items():
+                    assert made.keys() == command.expected.keys(), command.text
+                    for name, wanted in command.expected.items():
+                        assert made[name] == wanted, f"{isa} {mode}: {name} of {command.text}"
 
 
 def test_golden_hashes_elsewhere(arm):
