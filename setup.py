@@ -43,7 +43,7 @@ class BuildExtensions(build_ext):
             ) from error
 
 
-ISAS = ("plain", "avx2", "avx512")
+ISAS = ("plain", "neon", "avx2", "avx512")  # each file says for itself where it has loops
 INCLUDE = "src/winit/include"
 HEADERS = sorted(str(header) for directory in (KERNELS, INCLUDE) for header in pathlib.Path(directory).rglob("*.h"))
 

@@ -152,7 +152,7 @@ class use_engine:  # noqa: N801
     ----------
     name : "cython" (default where installed), "numba" (where numba is installed; compiles when first used, some
         seconds) or "reference" (plain NumPy).
-    isa : None (the widest present), "baseline", "avx2" or "avx512".
+    isa : None (the widest present), "baseline", on aarch64 "neon", on x86-64 "avx2" or "avx512".
 
     Raises
     ------

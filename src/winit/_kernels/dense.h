@@ -182,6 +182,12 @@ WINIT_GEMM_INLINE void T(write_bits)(const real *z, uint8_t *bits, ptrdiff_t cou
         const __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(z + i), _mm256_setzero_ps(), _CMP_GT_OQ);
         bits[i / 8] = (uint8_t)_mm256_movemask_ps(above);
     }
+#elif WINIT_BITS == 32 && defined(WINIT_NEON)
+    const uint32x4_t low = {1, 2, 4, 8}, high = {16, 32, 64, 128};
+    for (; i + 8 <= count; i += 8) {
+        const uint32x4_t first = vcgtzq_f32(vld1q_f32(z + i)), second = vcgtzq_f32(vld1q_f32(z + i + 4));
+        bits[i / 8] = (uint8_t)vaddvq_u32((first & low) | (second & high));
+    }
 #endif
     for (; i < count; i += 8) {
         unsigned byte = 0;

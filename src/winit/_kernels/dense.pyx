@@ -96,6 +96,7 @@ cdef extern from "dense_table.h" nogil:
         winit_make_fn *make_sampled[2]
         winit_measure_fn *measure[2]
     const winit_dense_table *winit_dense_table_plain()
+    const winit_dense_table *winit_dense_table_neon()
     const winit_dense_table *winit_dense_table_avx2()
     const winit_dense_table *winit_dense_table_avx512()
     void winit_product_plan(winit_product *, const winit_dense_table *)
@@ -115,12 +116,14 @@ cdef extern from "float_mode.h" nogil:
 
 cdef enum:
     STREAM_BYTES = 4194304  # results of at least this size are not read again from the cache; see docs/design.md
+    TABLES = 4
 
-cdef const winit_dense_table *tables[3]
+cdef const winit_dense_table *tables[TABLES]
 tables[0] = winit_dense_table_plain()
-tables[1] = winit_dense_table_avx2()
-tables[2] = winit_dense_table_avx512()
-cdef dict rows = {tables[i].name.decode(): i for i in range(3) if tables[i] != NULL}
+tables[1] = winit_dense_table_neon()
+tables[2] = winit_dense_table_avx2()
+tables[3] = winit_dense_table_avx512()
+cdef dict rows = {tables[i].name.decode(): i for i in range(TABLES) if tables[i] != NULL}
 
 
 cdef const winit_dense_table *dense_table_named(str isa) except NULL:

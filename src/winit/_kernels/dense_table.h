@@ -138,6 +138,7 @@ typedef struct winit_dense_table {
 } winit_dense_table;
 
 const winit_dense_table *winit_dense_table_plain(void);
+const winit_dense_table *winit_dense_table_neon(void);
 const winit_dense_table *winit_dense_table_avx2(void);
 const winit_dense_table *winit_dense_table_avx512(void);
 

@@ -10,13 +10,15 @@
  * e) block         a block of columns of B times all tiles of a slab of A; dense.h cuts products into these
  *
  * Blocking, float32: MR 14 x NR 32 with AVX-512 (28 sums, 14 broadcasts and 2 loads for 28 multiply-adds), 6 x 16 with
- * AVX2, 4 x 8 with neither. docs/dense.md has the measurements. */
+ * AVX2, 12 x 8 with NEON, 4 x 8 with none of these. docs/dense.md has the measurements. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(WINIT_AVX512) || defined(WINIT_AVX2)
 #include <immintrin.h>
+#elif defined(WINIT_NEON)
+#include <arm_neon.h>
 #endif
 
 #if !defined(WINIT_BITS) || (WINIT_BITS != 32 && WINIT_BITS != 64)
@@ -74,6 +76,7 @@ WINIT_GEMM_INLINE float winit_emulated_fma_f32(float a, float b, float c)
 #undef T
 #undef VEC_FMA
 #undef VEC_STREAM
+#undef VEC_FMA_LANE
 #undef WINIT_TRANSPOSE_LANES
 #undef PRECISE
 #if WINIT_BITS == 32
@@ -105,6 +108,18 @@ WINIT_GEMM_INLINE float winit_emulated_fma_f32(float a, float b, float c)
 #else
 #define VEC_FMA(a, b, c) (T(vec)) _mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
 #define VEC_STREAM(p, v) _mm256_stream_pd((p), (__m256d)(v))
+#endif
+#elif defined(WINIT_NEON)
+/* 24 sums, 2 vectors of B and the rows of A that are multiplied next fit the 32 registers; a multiply-add takes one lane
+ * of a vector of A as it is, so that 4 rows of float32 are one load. */
+#define LANES (128 / WINIT_BITS)
+#define MR 12
+#if WINIT_BITS == 32
+#define VEC_FMA(a, b, c) (T(vec)) vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
+#define VEC_FMA_LANE(a, lane, b, c) (T(vec)) vfmaq_laneq_f32((float32x4_t)(c), (float32x4_t)(b), (float32x4_t)(a), lane)
+#else
+#define VEC_FMA(a, b, c) (T(vec)) vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
+#define VEC_FMA_LANE(a, lane, b, c) (T(vec)) vfmaq_laneq_f64((float64x2_t)(c), (float64x2_t)(b), (float64x2_t)(a), lane)
 #endif
 #else
 #define LANES (128 / WINIT_BITS)
@@ -278,6 +293,19 @@ WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, f
     }
 }
 #define WINIT_TRANSPOSE_LANES 1
+#elif WINIT_BITS == 32 && defined(WINIT_NEON)
+WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, float *to)
+{
+    const float32x4_t r0 = vld1q_f32(from), r1 = vld1q_f32(from + row);
+    const float32x4_t r2 = vld1q_f32(from + 2 * row), r3 = vld1q_f32(from + 3 * row);
+    const float32x4_t s0 = vzip1q_f32(r0, r2), s1 = vzip2q_f32(r0, r2);
+    const float32x4_t s2 = vzip1q_f32(r1, r3), s3 = vzip2q_f32(r1, r3);
+    vst1q_f32(to, vzip1q_f32(s0, s2));
+    vst1q_f32(to + NR, vzip2q_f32(s0, s2));
+    vst1q_f32(to + 2 * NR, vzip1q_f32(s1, s3));
+    vst1q_f32(to + 3 * NR, vzip2q_f32(s1, s3));
+}
+#define WINIT_TRANSPOSE_LANES 1
 #else
 #define WINIT_TRANSPOSE_LANES 0
 #endif
@@ -321,6 +349,33 @@ typedef struct {
 } winit_ahead;
 #endif
 
+/* sums[r][v] += a[r] * row[v] */
+WINIT_GEMM_INLINE void T(multiply_column)(const int height, const real *a, const T(vec) row[NV], T(vec) sums[MR][NV])
+{
+    int r = 0;
+#if defined(VEC_FMA_LANE)
+    WINIT_UNROLL
+    for (; r + LANES <= height; r += LANES) {
+        T(vec) several = T(load)(a + r);
+        __asm__("" : "+w"(several)); /* else gcc 12 loads one number after the other, and has no registers for them */
+        WINIT_UNROLL
+        for (int v = 0; v < NV; v++) { /* the number of a lane is part of the instruction */
+            sums[r][v] = VEC_FMA_LANE(several, 0, row[v], sums[r][v]);
+            sums[r + 1][v] = VEC_FMA_LANE(several, 1, row[v], sums[r + 1][v]);
+#if WINIT_BITS == 32
+            sums[r + 2][v] = VEC_FMA_LANE(several, 2, row[v], sums[r + 2][v]);
+            sums[r + 3][v] = VEC_FMA_LANE(several, 3, row[v], sums[r + 3][v]);
+#endif
+        }
+    }
+#endif
+    WINIT_UNROLL
+    for (; r < height; r++) {
+        WINIT_UNROLL
+        for (int v = 0; v < NV; v++) sums[r][v] = T(vec_fma)(a[r], row[v], sums[r][v]);
+    }
+}
+
 /* sums[r][v] over k of a[k][r] * b[k][v]. Where `packing`, the rows of B come from memory, b_row apart, and are laid
  * down as a panel on the way. */
 WINIT_GEMM_INLINE void T(micro)(const int height, const int packing, ptrdiff_t kc, const real *a, const real *b,
@@ -342,11 +397,7 @@ WINIT_GEMM_INLINE void T(micro)(const int height, const int packing, ptrdiff_t k
             for (int v = 0; v < NV; v++) T(store)(panel + v * LANES, row[v]);                                          \
             panel += NR;                                                                                               \
         }                                                                                                              \
-        WINIT_UNROLL                                                                                                   \
-        for (int r = 0; r < height; r++) {                                                                             \
-            WINIT_UNROLL                                                                                               \
-            for (int v = 0; v < NV; v++) sums[r][v] = T(vec_fma)(a[r], row[v], sums[r][v]);                            \
-        }                                                                                                              \
+        T(multiply_column)(height, a, row, sums);                                                                      \
         a += height;                                                                                                   \
         b += packing ? b_row : NR;                                                                                     \
     }
@@ -455,6 +506,8 @@ WINIT_TILE_FN(9)
 WINIT_TILE_FN(10)
 WINIT_TILE_FN(11)
 WINIT_TILE_FN(12)
+#endif
+#if MR > 12
 WINIT_TILE_FN(13)
 WINIT_TILE_FN(14)
 #endif
@@ -465,13 +518,19 @@ WINIT_TILE_FN(14)
 #elif MR == 6
 #define WINIT_TILES(name) {NULL, WINIT_TILES_4(name), T(name##5), T(name##6)}
 #else
-#define WINIT_TILES(name)                                                                                              \
-    {NULL, WINIT_TILES_4(name), T(name##5), T(name##6), T(name##7), T(name##8), T(name##9), T(name##10), T(name##11),  \
-     T(name##12), T(name##13), T(name##14)}
+#define WINIT_TILES_12(name)                                                                                           \
+    NULL, WINIT_TILES_4(name), T(name##5), T(name##6), T(name##7), T(name##8), T(name##9), T(name##10), T(name##11),   \
+        T(name##12)
+#if MR == 12
+#define WINIT_TILES(name) {WINIT_TILES_12(name)}
+#else
+#define WINIT_TILES(name) {WINIT_TILES_12(name), T(name##13), T(name##14)}
+#endif
 #endif
 static T(tile_fn) *const T(tiles)[2][MR + 1] = {WINIT_TILES(tile_), WINIT_TILES(packing_tile_)};
 #undef WINIT_TILES
 #undef WINIT_TILES_4
+#undef WINIT_TILES_12
 #undef WINIT_TILE_FN
 
 /* ---- e) block --------------------------------------------------------------------------------------------------- */

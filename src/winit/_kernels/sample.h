@@ -1,5 +1,5 @@
-/* The range loops of the sampling kernels, compiled once per instruction set (sample_plain.c, sample_avx2.c,
- * sample_avx512.c), each behind one table of function pointers.
+/* The range loops of the sampling kernels, compiled once per instruction set (sample_plain.c, sample_neon.c,
+ * sample_avx2.c, sample_avx512.c), each behind one table of function pointers.
  *
  * a) words      Philox blocks [block, block + n), many blocks side by side                        -> L1 buffer
  * b) transform  a point function of approx.h over part of the words, vectorised by the compiler  -> L1 buffer
@@ -79,10 +79,122 @@ WINIT_INLINE void store_in_order(uint32_t *w, lanes w01, lanes w23)
     _mm_storeu_si128((__m128i *)w, _mm_unpacklo_epi64((__m128i)w01, (__m128i)w23));
     _mm_storeu_si128((__m128i *)(w + 4), _mm_unpackhi_epi64((__m128i)w01, (__m128i)w23));
 }
+#elif defined(WINIT_NEON)
+#define LANES 2
+typedef uint64_t lanes __attribute__((vector_size(16)));
+WINIT_INLINE lanes mul32(lanes a, lanes b)
+{
+    return (lanes)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+}
 #endif
 
 #ifdef LANES
 WINIT_INLINE lanes spread(uint64_t x) { return (lanes){0} + x; }
+#endif
+
+/* Vectors of blocks. `rounds` makes the words of `groups` of them, VECTOR_BLOCKS blocks each, to cover the latency of the
+ * products. */
+#if defined(WINIT_NEON)
+/* A vector has one 32-bit word of each of four blocks. The widening products read halves of such vectors, and one
+ * permutation a product and half brings their results back: 12 operations a round for four blocks, where 64-bit lanes
+ * would take 20, since the products read no such lanes. */
+#define VECTOR_BLOCKS 4
+typedef uint32x4_t word_lanes;
+typedef struct {
+    uint64x2_t ab, cd; /* of blocks a and b, of blocks c and d */
+} wide_lanes;
+
+WINIT_INLINE word_lanes spread_word(uint32_t x) { return vdupq_n_u32(x); }
+
+WINIT_INLINE wide_lanes wide_product(uint32_t m, word_lanes c)
+{
+    const word_lanes all = vdupq_n_u32(m);
+    return (wide_lanes){vmull_u32(vget_low_u32(c), vget_low_u32(all)), vmull_high_u32(c, all)};
+}
+
+WINIT_INLINE word_lanes low_halves(wide_lanes p)
+{
+    return vuzp1q_u32(vreinterpretq_u32_u64(p.ab), vreinterpretq_u32_u64(p.cd));
+}
+
+WINIT_INLINE word_lanes high_halves(wide_lanes p)
+{
+    return vuzp2q_u32(vreinterpretq_u32_u64(p.ab), vreinterpretq_u32_u64(p.cd));
+}
+
+WINIT_INLINE wide_lanes first_products(enum layout layout, uint32_t first)
+{
+    (void)layout;
+    return wide_product(WINIT_PHILOX_M0, (word_lanes){0, 1, 2, 3} + first);
+}
+
+typedef struct schedule { /* what the blocks of one piece share */
+    word_lanes key0[WINIT_PHILOX_ROUNDS], key1[WINIT_PHILOX_ROUNDS];
+    word_lanes mix_c0, mix_c2, mix_c3;
+} schedule;
+
+/* Two blocks from their last products: p0 and p1, the words that these are added to, and the last keys, in turn. */
+WINIT_INLINE void store_two(uint64x2_t p0, uint64x2_t p1, word_lanes c1_c3, word_lanes keys, enum layout layout,
+                            uint32_t *w, uint32_t *second)
+{
+    const word_lanes m0 = vreinterpretq_u32_u64(p0), m1 = vreinterpretq_u32_u64(p1);
+    const word_lanes c0_c2 = vtrn2q_u32(m1, m0) ^ (c1_c3 ^ keys), other = vtrn1q_u32(m1, m0);
+    if (layout == IN_ORDER) {
+        vst1q_u32(w, vzip1q_u32(c0_c2, other));
+        vst1q_u32(w + 4, vzip2q_u32(c0_c2, other));
+    } else {
+        vst1q_u32(w, layout == PLANES_32 ? c0_c2 : vtrn1q_u32(c0_c2, other));
+        vst1q_u32(second, layout == PLANES_32 ? other : vtrn2q_u32(c0_c2, other));
+    }
+}
+
+/* `product` is M0 times the low counter words. The last two rounds leave their low words in turn, as they are stored. */
+WINIT_INLINE void rounds(const schedule *s, wide_lanes *product, size_t groups, enum layout layout, uint32_t *w,
+                         uint32_t *second)
+{
+    const uint64x2_t next = vdupq_n_u64((uint64_t)WINIT_PHILOX_M0 * VECTOR_BLOCKS);
+    const word_lanes last = vzip1q_u32(s->key0[WINIT_PHILOX_ROUNDS - 1], s->key1[WINIT_PHILOX_ROUNDS - 1]);
+    word_lanes c0[4], c1[4], c2[4], c3[4];
+    for (size_t g = 0; g < groups; g++) {
+        c3[g] = low_halves(*product);
+        c2[g] = high_halves(*product) ^ s->key1[0];
+        product->ab += next;
+        product->cd += next;
+    }
+    for (size_t g = 0; g < groups; g++) {
+        const wide_lanes p1 = wide_product(WINIT_PHILOX_M1, c2[g]);
+        c1[g] = low_halves(p1);
+        c0[g] = high_halves(p1) ^ s->mix_c0;
+        c2[g] = c3[g] ^ s->mix_c2;
+        c3[g] = s->mix_c3 ^ s->key1[2];
+    }
+#pragma GCC unroll 7
+    for (int r = 2; r < WINIT_PHILOX_ROUNDS - 1; r++) {
+        for (size_t g = 0; g < groups; g++) {
+            const wide_lanes p0 = wide_product(WINIT_PHILOX_M0, c0[g]), p1 = wide_product(WINIT_PHILOX_M1, c2[g]);
+            c0[g] = high_halves(p1) ^ (c1[g] ^ s->key0[r]);
+            c2[g] = high_halves(p0) ^ (c3[g] ^ s->key1[r]);
+            if (r < WINIT_PHILOX_ROUNDS - 2) {
+                c1[g] = low_halves(p1);
+                c3[g] = low_halves(p0);
+            } else {
+                c1[g] = vtrn1q_u32(vreinterpretq_u32_u64(p1.ab), vreinterpretq_u32_u64(p0.ab));
+                c3[g] = vtrn1q_u32(vreinterpretq_u32_u64(p1.cd), vreinterpretq_u32_u64(p0.cd));
+            }
+        }
+    }
+    for (size_t g = 0; g < groups; g++) {
+        const wide_lanes p0 = wide_product(WINIT_PHILOX_M0, c0[g]), p1 = wide_product(WINIT_PHILOX_M1, c2[g]);
+        const size_t at = (layout == IN_ORDER ? 16 : 8) * g, half = layout == IN_ORDER ? 8 : 4;
+        store_two(p0.ab, p1.ab, c1[g], last, layout, w + at, second + at);
+        store_two(p0.cd, p1.cd, c3[g], last, layout, w + at + half, second + at + half);
+    }
+}
+#elif defined(LANES)
+#define VECTOR_BLOCKS LANES
+typedef lanes word_lanes, wide_lanes;
+
+WINIT_INLINE word_lanes spread_word(uint32_t x) { return spread(x); }
 
 /* The interleave to element order works within 128-bit parts of a vector. Lanes hold their blocks in the order that
  * makes its two results consecutive memory: even lanes the first half of the blocks, odd lanes the second. */
@@ -95,14 +207,18 @@ WINIT_INLINE lanes lane_blocks(enum layout layout)
     return order;
 }
 
+WINIT_INLINE wide_lanes first_products(enum layout layout, uint32_t first)
+{
+    return (lane_blocks(layout) + first) * spread(WINIT_PHILOX_M0);
+}
+
 typedef struct schedule { /* what the blocks of one piece share */
     lanes key0[WINIT_PHILOX_ROUNDS], key1[WINIT_PHILOX_ROUNDS];
     lanes mix_c0, mix_c2, mix_c3;
 } schedule;
 
-/* `groups` vectors of blocks in flight, to cover the latency of the products. Each 32-bit word sits in a 64-bit lane
- * through the rounds: the widening product reads low halves alone, so nothing is masked. `product` is M0 times the
- * low counter words. */
+/* Each 32-bit word sits in a 64-bit lane through the rounds: the widening product reads low halves alone, so nothing is
+ * masked. `product` is M0 times the low counter words. */
 WINIT_INLINE void rounds(const schedule *s, lanes *product, size_t groups, enum layout layout, uint32_t *w,
                          uint32_t *second)
 {
@@ -146,7 +262,9 @@ WINIT_INLINE void rounds(const schedule *s, lanes *product, size_t groups, enum 
         }
     }
 }
+#endif
 
+#ifdef LANES
 /* Blocks [first, first + blocks) under one high counter word. One counter word runs, the others are the same for all
  * blocks: half of the products of rounds 1 and 2 are scalars, and the other product of round 1 grows by a constant. */
 WINIT_INLINE void words_of_piece(winit_key key, uint32_t tag, uint32_t high, uint32_t first, size_t blocks,
@@ -154,24 +272,24 @@ WINIT_INLINE void words_of_piece(winit_key key, uint32_t tag, uint32_t high, uin
 {
     schedule s;
     for (int r = 0; r < WINIT_PHILOX_ROUNDS; r++) {
-        s.key0[r] = spread(key.k0 + (uint32_t)r * WINIT_PHILOX_W0);
-        s.key1[r] = spread(key.k1 + (uint32_t)r * WINIT_PHILOX_W1);
+        s.key0[r] = spread_word(key.k0 + (uint32_t)r * WINIT_PHILOX_W0);
+        s.key1[r] = spread_word(key.k1 + (uint32_t)r * WINIT_PHILOX_W1);
     }
     const uint64_t p1 = (uint64_t)WINIT_PHILOX_M1 * tag;
     const uint64_t p0 = (uint64_t)WINIT_PHILOX_M0 * ((uint32_t)(p1 >> 32) ^ high ^ key.k0);
-    s.mix_c0 = spread((uint32_t)p1 ^ (key.k0 + WINIT_PHILOX_W0));
-    s.mix_c2 = spread((uint32_t)(p0 >> 32) ^ (key.k1 + WINIT_PHILOX_W1));
-    s.mix_c3 = spread((uint32_t)p0 ^ (key.k1 + 2u * WINIT_PHILOX_W1));
-    lanes product = (lane_blocks(layout) + first) * spread(WINIT_PHILOX_M0);
+    s.mix_c0 = spread_word((uint32_t)p1 ^ (key.k0 + WINIT_PHILOX_W0));
+    s.mix_c2 = spread_word((uint32_t)(p0 >> 32) ^ (key.k1 + WINIT_PHILOX_W1));
+    s.mix_c3 = spread_word((uint32_t)p0 ^ (key.k1 + 2u * WINIT_PHILOX_W1));
+    wide_lanes product = first_products(layout, first);
 
-    const size_t step = layout == IN_ORDER ? 4 * LANES : 2 * LANES;
+    const size_t step = (layout == IN_ORDER ? 4 : 2) * VECTOR_BLOCKS;
     size_t done = 0;
-    for (; done + 3 * LANES < blocks; done += 4 * LANES) {
+    for (; done + 3 * VECTOR_BLOCKS < blocks; done += 4 * VECTOR_BLOCKS) {
         rounds(&s, &product, 4, layout, w, second);
         w += 4 * step;
         second += 4 * step;
     }
-    for (; done < blocks; done += LANES) {
+    for (; done < blocks; done += VECTOR_BLOCKS) {
         rounds(&s, &product, 1, layout, w, second);
         w += step;
         second += step;
@@ -331,7 +449,7 @@ WINIT_INLINE void truncated_f64(const uint32_t *restrict w, const uint32_t *rest
 
 WINIT_INLINE void stream(char *dest, const char *from, size_t bytes)
 {
-#ifdef LANES
+#if defined(LANES) && !defined(WINIT_NEON)
     size_t i = 0;
     for (; i < bytes && ((uintptr_t)(dest + i) & (sizeof(lanes) - 1)) != 0; i++) dest[i] = from[i];
     for (; i + sizeof(lanes) <= bytes; i += sizeof(lanes)) {

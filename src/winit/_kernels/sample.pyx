@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "sample_table.h" nogil:
     const winit_table *winit_table_plain()
+    const winit_table *winit_table_neon()
     const winit_table *winit_table_avx2()
     const winit_table *winit_table_avx512()
 
@@ -43,19 +44,21 @@ cdef extern from "float_mode.h" nogil:
 
 cdef enum:
     MAX_NDIM = 64
+    TABLES = 4
 
-cdef const winit_table *tables[3]
+cdef const winit_table *tables[TABLES]
 tables[0] = winit_table_plain()
-tables[1] = winit_table_avx2()
-tables[2] = winit_table_avx512()
+tables[1] = winit_table_neon()
+tables[2] = winit_table_avx2()
+tables[3] = winit_table_avx512()
 
 
 def instruction_sets():
     """Return the instruction sets that this build has and this processor runs, widest last."""
-    return tuple(tables[i].name.decode() for i in range(3) if tables[i] != NULL)
+    return tuple(tables[i].name.decode() for i in range(TABLES) if tables[i] != NULL)
 
 
-cdef dict rows = {tables[i].name.decode(): i for i in range(3) if tables[i] != NULL}
+cdef dict rows = {tables[i].name.decode(): i for i in range(TABLES) if tables[i] != NULL}
 
 
 cdef const winit_table *table_named(str isa) except NULL:

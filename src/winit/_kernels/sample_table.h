@@ -50,6 +50,7 @@ typedef struct winit_table {
 
 /* Builds of this extension, best last; NULL where this processor or this build lacks it. */
 const winit_table *winit_table_plain(void);
+const winit_table *winit_table_neon(void);
 const winit_table *winit_table_avx2(void);
 const winit_table *winit_table_avx512(void);
 
