@@ -138,11 +138,14 @@ def roundings(source, words, wide, DTYPE: tl.constexpr, N: tl.constexpr):  # noq
     tl.store(wide + lane, triton_halves.widened(word, DTYPE))
 
 
+LOWER = (0, 1, 0x0FFF, 0x1000, 0x1001, 0x3000, 0x7FFF, 0x8000, 0x8001, 0xF000)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
 def test_narrow_types_of_any_float(dtype):
-    """The upper halves of all words, each with five lower halves: all exponents, ties and their neighbours, NaN."""
+    """The upper halves of all words, each with ten lower halves: all exponents, ties and their neighbours, NaN."""
     upper = np.arange(1 << 16, dtype=np.uint32) << 16
-    x = np.concatenate([upper | low for low in (0, 1, 0x7FFF, 0x8000, 0x8001)]).view(np.float32)
+    x = np.concatenate([upper | low for low in LOWER]).view(np.float32)
     x = np.where(np.isnan(x), x.view(np.uint32) | 0x400000, x.view(np.uint32)).view(np.float32)  # what sums are: quiet
     words, wide = torch.zeros(len(x), dtype=torch.int32), torch.zeros(len(x))
     with np.errstate(all="ignore"):
