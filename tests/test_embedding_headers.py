@@ -21,7 +21,8 @@ LINE = (2**62,)  # an endless tensor
 
 # As C99 and as C++17. Cross compilers have an emulator to run what they make, in the same container as everything else.
 LANGUAGES = {"c99": "-std=c99 -x c", "c++17": "-std=c++17 -x c++"}
-NATIVE = {"gcc": "c99", "g++": "c++17", "clang": "c99", "clang++": "c++17"}
+# musl-gcc is gcc with Alpine's C library.
+NATIVE = {"gcc": "c99", "g++": "c++17", "clang": "c99", "clang++": "c++17", "musl-gcc": "c99"}
 CROSS = {"aarch64-linux-gnu-gcc": "c99", "aarch64-linux-gnu-g++": "c++17"}
 ARM = platform.machine() == "aarch64"
 

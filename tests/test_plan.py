@@ -882,7 +882,11 @@ MALFORMED = [
     ("2^63 elements", tensor(f'shape = [{2**63}], scheme = "ones()"'), r"more than 2\^63"),
     ("more elements", tensor(f'shape = [{2**63 + 1}], scheme = "ones()"'), r"^w: shape .* more than 2\^63$"),
     ("2^126 elements", tensor(f'shape = [{2**63}, {2**63}], scheme = "ones()"'), r"^w: shape .* more than 2\^63$"),
-    ("shape a deep table", "[tensors.w]\nshape" + ".a" * 3000 + " = 1", r"^malformed TOML: nested too deeply$"),
+    (
+        "shape a deep table",
+        "[tensors.w]\nshape" + ".a" * 3000 + " = 1",
+        r"^(malformed TOML: nested too|w: shape must be an)",
+    ),
     # dtypes and layouts
     ("dtype a number", tensor('shape = [1], scheme = "ones()", dtype = 32'), r"^w: dtype must be a string, not 32$"),
     (

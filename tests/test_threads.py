@@ -213,6 +213,48 @@ def test_another_thread_changes_the_engine(restless):
     assert winit.engines() == before
 
 
+def test_eight_threads_while_caches_are_emptied_and_engines_change(restless):
+    """Everything that is the process's own, at once: caches, the engine in use, and calls that read both."""
+    plan = winit.Plan({f"w{i}": winit.Param((20, 10 + i), winit.he_normal(), "float32") for i in range(5)})
+    x = winit.draw(winit.normal(), (9, 30), seed=0)
+    calls = [
+        lambda: winit.draw(winit.truncated_normal(0, 1, -2, 2), 700, seed=1),
+        lambda: winit.fill(np.zeros((30, 40), np.float32), winit.xavier_uniform(), seed=2),
+        lambda: winit.add(np.zeros(500), winit.uniform(), seed=3, scale=0.5),
+        lambda: winit.draw(winit.sparse(3), (40, 20), seed=4),
+        lambda: np.concatenate([array.ravel() for array in plan.build(seed=5).values()]),
+        lambda: np.int64([hash(winit.normal(0, i)) == hash(winit.normal(0, i)) for i in range(1, 50)]),
+    ]
+    expected = [digest(call()) for call in calls]
+    with winit.use_engine("cython"):
+        product = digest(winit.dense_forward(x, winit.Virtual(winit.he_normal(), (20, 30), seed=6), None, "gelu")[0])
+    stop = threading.Event()
+
+    def until_the_others_end(work):
+        def run():
+            while not stop.is_set():
+                work()
+
+        return run
+
+    def change():
+        for isa in winit.engines()["cython"]["instruction_sets"]:  # whose products are the same to the bit
+            with winit.use_engine("cython", isa):
+                time.sleep(1e-5)
+
+    def work():
+        try:
+            for _ in range(40):
+                assert [digest(call()) for call in calls] == expected
+                weight = winit.Virtual(winit.he_normal(), (20, 30), seed=6)
+                assert digest(winit.dense_forward(x, weight, None, "gelu")[0]) == product
+        finally:
+            stop.set()
+
+    with winit.use_engine("cython"):
+        at_once([until_the_others_end(forget), until_the_others_end(change), *[work] * 6])
+
+
 @pytest.mark.usefixtures("compiled")  # Numba swaps them while it compiles
 def test_what_all_threads_share_is_left_alone(monkeypatch):
     """Warning filters are the process's: swapping them for a moment is not safe with threads."""
