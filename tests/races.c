@@ -209,13 +209,14 @@ static void *hold_memory(void *given)
 
 int main(int argc, char **argv)
 {
-    const winit_table *sampling[] = {winit_table_plain(), winit_table_avx2(), winit_table_avx512()};
-    const winit_dense_table *dense[] = {winit_dense_table_plain(), winit_dense_table_avx2(), winit_dense_table_avx512()};
+    const winit_table *sampling[] = {winit_table_plain(), winit_table_avx2(), winit_table_avx512(), winit_table_neon()};
+    const winit_dense_table *dense[] = {winit_dense_table_plain(), winit_dense_table_avx2(), winit_dense_table_avx512(),
+                                        winit_dense_table_neon()};
     if (argc > 1 && strcmp(argv[1], "overlap") == 0) {
         fills(sampling[0], 1);
         return 0;
     }
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof sampling / sizeof *sampling; i++) {
         if (sampling[i] == NULL || dense[i] == NULL) continue;
         hash = 0xcbf29ce484222325u;
         fills(sampling[i], 0);
