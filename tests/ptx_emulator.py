@@ -47,6 +47,7 @@ COMPARE |= {"ne": np.not_equal, "ltu": lambda a, b: ~(a >= b), "geu": lambda a, 
 COMPARE |= {"gtu": lambda a, b: ~(a <= b), "leu": lambda a, b: ~(a > b)}
 PLAIN = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "and": np.bitwise_and, "or": np.bitwise_or}
 PLAIN |= {"xor": np.bitwise_xor, "min": np.minimum, "max": np.maximum, "neg": np.negative, "abs": np.abs}
+NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 NARROW = {"f16": (np.float16, 1), "f16x2": (np.float16, 2)}
 NARROW |= {"bf16": (ml_dtypes.bfloat16, 1), "bf16x2": (ml_dtypes.bfloat16, 2)}
 PLAIN |= {"sqrt": np.sqrt, "not": np.invert}
@@ -228,6 +229,8 @@ class Program:
             assert kind[0] != "f" or op in ("neg", "abs", "mov") or "rn" in name, ".".join(name)
             assert kind[0] != "f" or op not in ("min", "max"), ".".join(name)
             result = PLAIN[op](*(_number(value, kind) for value in values))
+        if kind == "f32" and op not in ("neg", "abs", "mov", "selp") and np.isnan(result).any():
+            result = np.where(np.isnan(result), NAN, result)  # of float32, NVIDIA's instructions give one NaN
         self._set(state, to, _bits(result, kind), active)
 
     def _product(self, part, kind, values):

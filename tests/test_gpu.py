@@ -76,9 +76,27 @@ def test_more_than_2_to_the_31_elements():
         assert (tensor[lo : lo + 1000].cpu().view(torch.int16).numpy() == expected.view(np.int16)).all()
 
 
+def test_strides_past_2_to_the_31():
+    if torch.cuda.mem_get_info()[0] < 6 << 30:
+        pytest.skip("needs 6 GiB of free memory on the device")
+    memory = torch.zeros((1 << 31) + 5000, dtype=torch.bfloat16, device="cuda")
+    view = memory.as_strided((3, 200), ((1 << 30) + 7, 1))
+    apart = memory.as_strided((3,), ((1 << 30) + 7,), 1000)
+    for out in (view, apart):
+        winit.torch.fill_(out, winit.normal(), seed=1, name="w")
+        expected = winit.draw(winit.normal(), tuple(out.shape), seed=1, name="w", dtype="bfloat16")
+        assert (out.contiguous().cpu().view(torch.int16).numpy() == expected.view(np.int16)).all()
+
+
 def test_models_and_streams():
-    build = winit.torch.build(lambda: torch.nn.Linear(1000, 300, device="cuda"), seed=5)
-    assert torch.equal(build.weight.cpu(), winit.torch.build(lambda: torch.nn.Linear(1000, 300), seed=5).weight)
+    expected = winit.torch.build(lambda: torch.nn.Linear(1000, 300), seed=5)
+    moved = winit.torch.build(lambda: torch.nn.Linear(1000, 300), seed=5, device="cuda")
+    there = torch.nn.Linear(1000, 300, device="cuda")
+    winit.torch.materialize_(there, winit.torch.plan(lambda: torch.nn.Linear(1000, 300)), seed=5)
+    for module in (moved, there):
+        assert module.weight.is_cuda and torch.equal(module.weight.cpu(), expected.weight)
+    with pytest.raises(ValueError, match="'weight' is on cuda:0, where torch's generator has drawn it"):
+        winit.torch.build(lambda: torch.nn.Linear(3, 3, device="cuda"), seed=5)
     expected = torch.from_numpy(winit.draw(winit.normal(), 1 << 22, seed=1))
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):  # what is queued before and after on the same stream is in order
@@ -93,11 +111,20 @@ def test_arrays_of_other_libraries():
     tensor = torch.zeros(100, 70, device="cuda")
 
     class Lent:
-        __cuda_array_interface__ = tensor[:, ::2].__cuda_array_interface__ | {"stream": None}
+        __cuda_array_interface__ = tensor[:, ::2].__cuda_array_interface__
 
-    winit.fill(Lent(), winit.he_normal(), seed=3, name="w")
     expected = winit.draw(winit.he_normal(), (100, 35), seed=3, name="w")
-    assert (tensor[:, ::2].cpu().numpy() == expected).all() and not tensor[:, 1::2].any()
+    for stream in (None, 1, 2):
+        tensor.zero_()
+        Lent.__cuda_array_interface__ |= {"stream": stream}
+        torch.cuda.synchronize()
+        winit.fill(Lent(), winit.he_normal(), seed=3, name="w")
+        torch.cuda.synchronize()
+        assert (tensor[:, ::2].cpu().numpy() == expected).all() and not tensor[:, 1::2].any()
+    half = torch.zeros(100, 35, dtype=torch.bfloat16, device="cuda")
+    winit.fill(half, winit.he_normal(), seed=3, name="w")
+    same = winit.draw(winit.he_normal(), (100, 35), seed=3, name="w", dtype="bfloat16")
+    assert (half.cpu().view(torch.int16).numpy() == same.view(np.int16)).all()
     cupy = pytest.importorskip("cupy")
     array = cupy.zeros((100, 35), np.float32)
     assert (cupy.asnumpy(winit.fill(array, winit.he_normal(), seed=3, name="w")) == expected).all()

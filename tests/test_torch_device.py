@@ -167,12 +167,17 @@ def test_a_device_without_kernels_is_said_once(monkeypatch):
     assert not device.draws_on(torch.device("mps"))
 
     class Old:
-        @staticmethod
-        def draws_on(place):
-            return False
+        """The engine, on a device that its kernels are not for."""
+
+        class DeviceArray:
+            drawable = False
+
+            def __init__(self, tensor, kind):
+                pass
 
     device.draws_on.cache_clear()
     monkeypatch.setattr(device._kernels, "device_engine", lambda: (Old, None))
+    monkeypatch.setattr(torch, "empty", lambda *given, **named: None)
     with pytest.warns(RuntimeWarning, match="needs compute capability 8.0, and cuda:1 has less"):
         assert not device.draws_on(torch.device("cuda", 1))
     device.draws_on.cache_clear()

@@ -169,7 +169,7 @@ def cpu_as_device(monkeypatch):
             made.append(self)
             super().__init__(*given)
 
-    def array_at(address, shape, strides, word, dtype, place, owner, stream):
+    def array_at(address, shape, strides, word, dtype, owner, stream):
         interface = {"version": 3, "shape": shape, "typestr": word.str, "data": (address, False), "strides": strides}
         lent = type("Lent", (), {"__array_interface__": interface, "owner": owner})()
         return Counted(torch.from_numpy(np.asarray(lent)), dtype)
@@ -179,6 +179,7 @@ def cpu_as_device(monkeypatch):
     monkeypatch.setattr(filling, "draws_on", lambda place: True)
     monkeypatch.setattr(_kernels, "device_engine", lambda: (triton_engine, None))
     monkeypatch.setattr(triton_engine, "DeviceArray", Counted)
+    monkeypatch.setattr(triton_engine, "stream_for_dlpack", lambda number: None)
     monkeypatch.setattr(triton_engine, "array_at", array_at)
     monkeypatch.setattr(foreign, "_ON_CPU", ())
     monkeypatch.setattr(foreign, "_ON_DEVICE", (1, 2))
@@ -302,6 +303,8 @@ def test_plans_fill_arrays_on_devices(cpu_as_device):
         ({"typestr": "?!"}, ValueError, "out has a __cuda_array_interface__ that winit does not read"),
         ({"data": 3}, ValueError, "out has a __cuda_array_interface__ that winit does not read"),
         ({"strides": (0,)}, ValueError, "out has elements that share memory"),
+        ({"strides": (2,)}, ValueError, "out has elements that share memory|torch does not take"),
+        ({"typestr": "|S3"}, TypeError, "out must hold boolean, integer, real or complex numbers"),
         ({"mask": 1}, TypeError, "out is masked"),
         ({"shape": (2, 3)}, ValueError, r"out has shape \(2, 3\), expected \(6,\)"),
     ],
@@ -332,3 +335,42 @@ def test_the_oracle_is_another_engine():
         return numpy_sampling.Fill("", law, dtype, key, numbers, out, start, steps, adding)
 
     assert (drawn("normal", "float32", case, None, KEYS[0], slow) == expected).all()
+
+
+def test_complex_and_integer_arrays(cpu_as_device):
+    for dtype in ("complex128", "complex64", "int64", "uint8", "bool"):
+        memory = np.zeros((3, 2), dtype)
+        winit.fill(Lent(memory), winit.ones(), seed=0)
+        assert (memory == np.ones((3, 2), dtype)).all()
+
+
+def test_torch_tensors_are_asked_themselves():
+    """Their protocols know no bfloat16, and a device other than the current one is refused by DLPack."""
+    words = torch.zeros(6, 4, dtype=torch.bfloat16)
+    array = triton_engine.array_of_tensor(words[:, ::2])
+    assert (array.dtype, array.shape, array.steps) == ("bfloat16", (6, 2), (4, 2))
+    for tensor, match in (
+        (torch.zeros(3, requires_grad=True), "pass out.detach"),
+        (torch.zeros(3, dtype=torch.complex64).conj(), "conjugates or negates"),
+        (torch.zeros(3).to_sparse(), "not a plain torch.Tensor"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            triton_engine.array_of_tensor(tensor)
+
+
+def test_tensors_that_wrap_others_are_staged(cpu_as_device, monkeypatch):
+    class Wrapped(torch.Tensor):
+        pass
+
+    tensor = torch.zeros(8, 5).as_subclass(Wrapped)
+    winit.torch.fill_(tensor, winit.he_normal(), seed=1, name="w")
+    assert not cpu_as_device
+    expected = winit.draw(winit.he_normal(), (8, 5), seed=1, name="w")
+    assert (tensor.as_subclass(torch.Tensor).numpy() == expected).all()
+
+
+def test_a_default_device_is_not_where_host_memory_goes(cpu_as_device):
+    with torch.device("meta"):
+        memory = np.zeros((6, 6), np.float32)
+        winit.fill(Lent(memory), winit.orthogonal(), seed=1)
+        assert (memory == winit.draw(winit.orthogonal(), (6, 6), seed=1)).all()

@@ -38,17 +38,34 @@ class Case(NamedTuple):
         size = 40 + sum(stride * (extent - 1) for stride, extent in zip(strides, self.shape, strict=True))
         word = np.dtype(WORDS.get(dtype, np.uint8))
         rng = np.random.default_rng(1)
-        buffer = rng.standard_normal(size).astype(word) if word.kind == "f" else rng.integers(0, 256, size).astype(word)
-        if word.itemsize == 2:
-            buffer[: len(SPECIAL)] = SPECIAL
+        if word.kind == "f":
+            buffer = rng.standard_normal(size).astype(word)
+            buffer[16 : 16 + len(SPECIAL)] = SPECIAL.view(np.float32)[: size - 16]
+        else:
+            buffer = rng.integers(0, 1 << 8 * word.itemsize, size).astype(word)  # all of a type's words: NaNs too
         return buffer, np.lib.stride_tricks.as_strided(
             buffer[16:], self.shape, [stride * word.itemsize for stride in strides]
         )
 
 
-SPECIAL = np.array([0x7C00, 0xFC00, 0x7E01, 0xFD55, 0x7F80, 0xFF80, 0x7FC1, 0xFFA3, 0, 0x8000, 1, 0x8001], np.uint16)
+# Infinities, NaNs of either sign and several payloads, zeros, subnormal numbers; of float32.
+SPECIAL = [
+    0x7F800000,
+    0xFF800000,
+    0x7FC00000,
+    0xFFC00000,
+    0x7FD23456,
+    0xFFFFFFFF,
+    0,
+    0x80000000,
+    1,
+    0x80000001,
+    0x7FFFFF,
+]
+SPECIAL = np.array(SPECIAL, np.uint32)
 CASES = {
     "whole": Case((2048,), (1,)),
+    "one less than whole": Case((2047,), (1,)),
     "odd": Case((1001,), (1,), 3),
     "across 2^34": Case((999,), (1,), 2**34 - 7),
     "from 2^40": Case((513,), (1,), 2**40 + 1),
@@ -56,11 +73,14 @@ CASES = {
     "below 2^33": Case((4100,), (1,), 2**33 - 4096),
     "one": Case((), (), 5),
     "rows": Case((5, 300), (1001, 1), 2 * 1001 + 7),
+    "rows that begin within blocks": Case((5, 300), (1001, 1)),
     "rows, transposed": Case((5, 300), (1001, 1), 2 * 1001 + 7, (1, 5)),
     "rows of whole blocks": Case((3, 2, 256), (2048, 512, 1), 8 * 2048),
     "three axes of rows": Case((2, 3, 2, 140), (9000, 2000, 300, 1), 2**33 + 1),
     "four axes of rows": Case((2, 2, 2, 3, 130), (90_000, 9000, 2000, 300, 1), 2**35 + 3, (1600, 800, 400, 131, 1)),
     "rows far apart": Case((5, 140), (2**30 + 4, 1)),
+    "axes far apart": Case((2, 2, 5, 140), (2**33 + 1, 2**31 - 9, 2**30 + 5, 1)),
+    "points far apart": Case((5, 2, 6), (2**30 + 5, 70, 1)),
     "points": Case((4, 5, 6), (143, 13, 1), 2 * 143 + 30),
     "points of five axes": Case((2, 3, 2, 3, 4), (5000, 1000, 143, 13, 1), 2**34 + 30),
     "a column": Case((700,), (64,), 63),

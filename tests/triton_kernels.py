@@ -47,8 +47,11 @@ class Launch:
                 if isinstance(value, int) and value == 1 and not parameter.do_not_specialize:
                     signature[name], constants[name] = "constexpr", 1
                     continue
-            if divisible:
-                divisors[(parameter.num,)] = [["tt.divisibility", 16]]
+            known = [["tt.divisibility", 16]] if divisible else []
+            if hasattr(value, "data_ptr") and target.startswith("gfx"):  # so of memory of less than 2 GB
+                known.append(["tt.pointer_range", 32])
+            if known:
+                divisors[(parameter.num,)] = known
         source = triton.compiler.ASTSource(self.kernel, signature=signature, constexprs=constants, attrs=divisors)
         options = self.options if fusion is None else self.options | {"enable_fp_fusion": fusion}
         self.passed = [name for name in self.kernel.arg_names if signature[name] != "constexpr"]

@@ -271,8 +271,8 @@ def words(seed: int, name: str, lo: int, hi: int, tag: int = 0) -> np.ndarray:
 # ---- a caller's destination
 
 
-def overlaps_itself(out: np.ndarray) -> bool:
-    """Whether two elements of an array share memory."""
+def overlaps_itself(out: Any) -> bool:
+    """Whether two elements of an array, or of a DeviceArray, share memory."""
     axes = sorted((abs(stride), size) for size, stride in zip(out.shape, out.strides, strict=True) if size > 1)
     if 0 in out.shape:
         return False
@@ -338,8 +338,8 @@ def check_destination(out: Any, box_shape: Shape) -> None:
     if out.shape != box_shape:
         raise ValueError(f"out has shape {out.shape}, expected {box_shape}")
     if not isinstance(out, np.ndarray):
-        if any(step == 0 and size > 1 for size, step in zip(out.shape, out.steps, strict=True)):
-            raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.steps})")
+        if overlaps_itself(out):
+            raise ValueError(f"out has elements that share memory (shape {out.shape}, strides {out.strides})")
         return
     flags = out.flags
     if not flags.writeable:

@@ -6,6 +6,7 @@ A NumPy array over the CPU's memory, a DeviceArray over that of a CUDA or ROCm d
 from __future__ import annotations
 
 import ctypes
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,7 +112,7 @@ class _Lent:
         strides = tuple(step * dtype.itemsize for step in tensor.strides[: tensor.ndim]) if tensor.strides else None
         if on_device:
             place = tensor.data + tensor.byte_offset
-            return _device_array(place, shape, strides, dtype, tensor.device_id, read_only, self), kind
+            return _device_array(place, shape, strides, dtype, read_only, self), kind
         self.__array_interface__ = {
             "version": 3,
             "shape": shape,
@@ -134,7 +135,6 @@ def _device_array(
     shape: tuple[int, ...],
     strides: tuple[int, ...] | None,
     dtype: np.dtype,
-    device: int | None,
     read_only: bool,
     owner: Any,
     stream: int | None = None,
@@ -145,9 +145,13 @@ def _device_array(
     engine, _ = _kernels.device_engine()
     if not dtype.isnative:
         raise ValueError(f"out must be in native byte order, not {dtype.str!r}")
-    word = dtype if dtype.kind == "f" and dtype.itemsize > 2 else np.dtype(f"i{dtype.itemsize}")
+    word: np.dtype | None = dtype
+    if dtype.kind in "uV" or (dtype.kind == "f" and dtype.itemsize == 2):
+        word = np.dtype(f"i{dtype.itemsize}") if dtype.itemsize in (1, 2, 4, 8) else None
+    if word is None or word.kind not in "biufc":
+        raise TypeError(f"out must hold boolean, integer, real or complex numbers, not {dtype}")
     try:
-        return engine.array_at(address, shape, strides, word, dtype.name, device, owner, stream)
+        return engine.array_at(address, shape, strides, word, dtype.name, owner, stream)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"out is device memory that torch does not take: {_said(error)}") from None
 
@@ -169,7 +173,7 @@ def _cuda_interface(out: Any) -> Any:
         raise TypeError("out is masked, and winit fills all of an array")
     if 0 in shape:
         return np.empty(shape, dtype)
-    return _device_array(address, shape, strides, dtype, None, bool(read_only), out, stream)
+    return _device_array(address, shape, strides, dtype, bool(read_only), out, stream)
 
 
 def _said(error: Exception) -> str:
@@ -182,11 +186,12 @@ def _dlpack(out: Any) -> tuple[Any, str | None] | None:
     """None where the object exports a capsule without a version."""
     on_device = False
     try:
-        device, capsule = out.__dlpack_device__()[0], None
+        (device, number), capsule = out.__dlpack_device__(), None
         on_device = device in _ON_DEVICE and not _kernels.device_engine()[1]
         if device in _ON_CPU or on_device:
+            ordered = {"stream": _kernels.device_engine()[0].stream_for_dlpack(number)} if on_device else {}
             try:
-                capsule = out.__dlpack__(max_version=(_MAJOR, 1))
+                capsule = out.__dlpack__(max_version=(_MAJOR, 1), **ordered)
             except TypeError:  # from before versions
                 capsule = out.__dlpack__()
     except (BufferError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -231,10 +236,10 @@ def _interface(out: Any) -> np.ndarray | None:
 def array_over(out: Any) -> tuple[Any, str | None]:
     """Give an array over an object's memory, and "bfloat16" or a float8 where its words are that, else None.
 
-    The protocols are asked in the order __cuda_array_interface__ (where there is a device that winit draws on), DLPack,
-    buffer, __array_interface__. It is a NumPy array over the CPU's memory, a DeviceArray over a device's. It is
-    read-only where the object says that it is (refused, on a device), and keeps what it lies in alive and exported;
-    both end with it.
+    Of a torch tensor on a device torch is asked, and else the protocols in the order __cuda_array_interface__ (where
+    there is a device that winit draws on), DLPack, buffer, __array_interface__. It is a NumPy array over the CPU's
+    memory, a DeviceArray over a device's. It is read-only where the object says that it is (refused, on a device), and
+    keeps what it lies in alive and exported; both end with it.
 
     A DLPack capsule without a version cannot say that its memory must not be written, and JAX's and Arrow's immutable
     arrays come in such capsules. NumPy takes them to be read-only; here another protocol has to do.
@@ -255,6 +260,13 @@ def array_over(out: Any) -> tuple[Any, str | None]:
 
     """
     unversioned = False
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(out, torch.Tensor) and out.device.type == "cuda":
+        engine, why = _kernels.device_engine()
+        if why:
+            raise ValueError(f"out must be in the CPU's memory, and is on {out.device}: {why}")
+        array = engine.array_of_tensor(out)
+        return array, array.dtype
     found = _cuda_interface(out)
     if found is not None:
         return found, None

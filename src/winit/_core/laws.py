@@ -358,7 +358,9 @@ def drawn_on_devices(law: Law, dtype: str) -> bool:
 
 def bind_to(law: Law, to: Destination) -> Bound:
     """Bind a law to a destination, which may be on a device where the law has no kernels."""
-    return law.bind(to) if isinstance(to.out, np.ndarray) or drawn_on_devices(law, to.dtype) else ByHost(to, law)
+    if isinstance(to.out, np.ndarray) or (to.out.drawable and drawn_on_devices(law, to.dtype)):
+        return law.bind(to)
+    return ByHost(to, law)
 
 
 def cut(low: float = -2.0, high: float = 2.0, dtype: str = "float32") -> tuple[float, ...]:

@@ -58,6 +58,7 @@ type, in NumPy by the word alone, in the order of LAWS. numba_compiler.py has ho
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -109,7 +110,7 @@ def _no_device() -> str | None:
         if find_spec(package) is None:
             return f"engine 'triton' needs the package {package}, which is not installed: pip install 'winit[triton]'"
     none = "engine 'triton' needs a CUDA or ROCm device, and {} none"
-    if not any(Path(name).exists() for name in DEVICE_FILES):
+    if "torch" not in sys.modules and not any(Path(name).exists() for name in DEVICE_FILES):
         return none.format("this machine has")
     import torch
 

@@ -9,19 +9,9 @@ from __future__ import annotations
 
 import sys
 
-import torch
-
-from winit._kernels.triton_memory import DeviceArray, array_at
+from winit._kernels.triton_memory import DeviceArray, array_at, array_of_tensor, stream_for_dlpack
 from winit._kernels.triton_sampling import INTERPRETED, Fill, words
 
-__all__ = ["INTERPRETED", "DeviceArray", "Fill", "array_at", "draws_on", "words"]
-
+__all__ = ["INTERPRETED", "DeviceArray", "Fill", "array_at", "array_of_tensor", "stream_for_dlpack", "words"]
 
 DeviceArray.engine = sys.modules[__name__]
-
-
-def draws_on(device: torch.device) -> bool:
-    """Whether Triton compiles for a device: ROCm's, and NVIDIA's from compute capability 8.0 on."""
-    if device.type != "cuda":
-        return False
-    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)

@@ -14,7 +14,6 @@ A position in the stream travels as a number of blocks (upper 2^31 + lower) and 
 # Annotations are evaluated here: Triton takes an argument's type from one that is a string.
 # ruff: noqa: N803, N806
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERPRETED", "Fill", "fill_points", "fill_runs", "words"]
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton reads it when a kernel is defined
+INTERPRETED = bool(triton.knobs.runtime.interpret)  # TRITON_INTERPRET, which Triton reads when a kernel is defined
 CONVERTS = not INTERPRETED and torch.version.hip is None
 F64 = tl.constexpr(1)  # the numbers of DTYPES and LAWS
 CONSTANT, UNIFORM, NORMAL = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+
+# Products and sums are rounded each, and keys and counters run over: TRITON_DEBUG=1 would call that an error.
+EXACT: dict[str, Any] = {"enable_fp_fusion": False, "sanitize_overflow": False}
 
 # ---- a) laws: p0.. are the law's numbers, scalars of float64 that its arithmetic type holds exactly
 
@@ -102,6 +104,9 @@ def emit(
             BITS: tl.constexpr = 0xFFFF if DTYPE < 4 else 0xFF
             old = widened(old.to(tl.int32).to(tl.uint32, bitcast=True) & BITS, DTYPE)
         v = v * tl.full((), scale, v.dtype) + old
+        if DTYPE != F64:  # of float32, devices have one NaN; processors keep the one that is there
+            word = points.bits_f32(old)
+            v = tl.where((word & 0x7FFFFFFF) > 0x7F800000, points.float_f32(word | 0x400000), v)
     if DTYPE > F64:
         v = rounded(v, DTYPE, not ADD, CONVERT).to(tl.int16 if DTYPE < 4 else tl.int8)
     if MASKED:
@@ -331,7 +336,7 @@ class Fill:
                 self.dest.words, *self.key, *self._place(first), count, chunks, to + further, apart,
                 x0, t0, s0, x1, t1, s1, t2, s2, *self.numbers,
                 **self.constants, AXES=len(axes), ALIGNED=aligned, BLOCK=block,
-                num_warps=4 if block >= 512 else 1, enable_fp_fusion=False,
+                num_warps=4 if block >= 512 else 1, **EXACT,
             )  # fmt: skip
 
     def _three(self, axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -353,7 +358,7 @@ class Fill:
             fill_points[(-(-total // lanes),)](
                 self.dest.words, *self.key, *self._place(start + more), total, to + further,
                 count, 1, apart, x1, t1, s1, t2, s2, *self.numbers,
-                **self.constants, BLOCK=lanes, num_warps=4, enable_fp_fusion=False,
+                **self.constants, BLOCK=lanes, num_warps=4, **EXACT,
             )  # fmt: skip
 
 
@@ -365,7 +370,5 @@ def words(isa: str, key: tuple[int, int], tag: int, lo: int, dest: DeviceArray) 
         upper, lower, skip = lo // 4 >> 31, lo // 4 & (1 << 31) - 1, lo % 4
         programs = -(-(count + skip) // (4 * block))
         with dest.queueing():
-            words_range[(programs,)](
-                dest.words, *key, tag, upper, lower, skip, count, BLOCK=block, enable_fp_fusion=False
-            )
+            words_range[(programs,)](dest.words, *key, tag, upper, lower, skip, count, BLOCK=block, **EXACT)
         dest, lo = dest[count:], lo + count

@@ -367,6 +367,11 @@ def _check_there(found: Sequence[_Named], capture: Capture) -> None:
                 f"{shown(each.name)} is on the meta device, where the constructor left it: make the module on the CPU, "
                 "or use materialize_ with a plan"
             )
+        if each.kind == "parameter" and tensor.device.type != "cpu":
+            raise ValueError(
+                f"{shown(each.name)} is on {tensor.device}, where torch's generator has drawn it: make the module on "
+                "the CPU, which is where draws are put off, and pass device= to move it there; or use init_"
+            )
         plain = tensor.device.type == "cpu" and tensor.layout == torch.strided and tensor.numel() > 0
         if plain and each.kind == "parameter" and tensor.untyped_storage()._cdata in capture.empty:
             raise ValueError(f"{shown(each.name)} has no values: its constructor allocates it, and never fills it")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +39,7 @@ def draws_on(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     engine, reason = _kernels.device_engine()
-    if engine is not None and engine.draws_on(device):
+    if engine is not None and engine.DeviceArray(torch.empty(0, device=device), "float32").drawable:
         return True
     reason = reason or f"engine 'triton' needs compute capability 8.0, and {device} has less"
     warnings.warn(
@@ -52,8 +52,9 @@ def draws_on(device: torch.device) -> bool:
 
 def on_device(tensor: torch.Tensor, kind: str) -> Any:
     """Give a tensor's memory as Triton's engine takes it, on the stream that is current now."""
-    engine, _ = _kernels.device_engine()
-    return engine.DeviceArray(tensor, kind)
+    from winit._kernels import triton_engine  # where draws_on has found it
+
+    return triton_engine.DeviceArray(tensor, kind)
 
 
 class Staged:
@@ -89,10 +90,13 @@ class Staged:
             block, copied = self.pool.popleft() if self.pool else (None, None)
         if block is None or block.numel() < count:
             size = count if count > RANGE else RANGE
-            return torch.empty(min(size, max(self.size, 1)), dtype=self.out.dtype, pin_memory=self.cuda)
+            return torch.empty(min(size, max(self.size, 1)), dtype=self.out.dtype, device="cpu", pin_memory=self.cuda)
         if copied is not None:
             copied.synchronize()
         return block
+
+    def _queueing(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self.stream) if self.cuda else nullcontext()
 
     def run(self, lo: int, hi: int) -> None:
         """Draw elements lo..hi, in the row-major order of the box, and copy them over."""
@@ -103,7 +107,8 @@ class Staged:
             block = self._block(view.numel())
             staged = block[: view.numel()].view(shape)
             if self.scale is not None:
-                staged.copy_(view)
+                with self._queueing():  # after what is queued there
+                    staged.copy_(view)
             box = tuple(
                 slice(own.start + at.start, own.start + at.stop) for own, at in zip(self.box, part, strict=True)
             )
@@ -114,7 +119,7 @@ class Staged:
             else:
                 run_bounds([bound], None)
             copied = None
-            with torch.cuda.stream(self.stream) if self.cuda else nullcontext():
+            with self._queueing():
                 # Elsewhere the block is used again at once: a copy that is only queued would take what comes next.
                 view.copy_(staged, non_blocking=self.cuda)
                 if self.cuda:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from winit._core.bounds import Bound, Destination
 from winit._core.checks import check_number, shown
-from winit._core.drawing import check_destination
+from winit._core.drawing import check_destination, overlaps_itself
 from winit._core.dtypes import FLOATS, scale_in
 from winit._core.keys import stream_key
 from winit._core.laws import INDEPENDENT, Law, drawn_on_devices
@@ -126,7 +127,7 @@ class Piece(NamedTuple):
     def bind(self, law: Law, key: tuple[int, int], scale: float | None = None) -> Bound:
         """Bind a law to it: its memory where there is a kernel, elsewhere by way of the CPU's."""
         if needs_staging(self.out):
-            if drawn_on_devices(law, self.kind) and draws_on(self.out.device):
+            if type(self.out) in PLAIN and drawn_on_devices(law, self.kind) and draws_on(self.out.device):
                 here: Any = on_device(self.out, self.kind)
                 return law.bind(Destination(here, self.kind, key, self.shape, self.box, scale))
             return Staged(self.out, law, self.kind, key, self.shape, self.box, scale)
@@ -149,7 +150,8 @@ def _checked(tensor: torch.Tensor, what: str) -> tuple[torch.Tensor, str]:
     """A tensor's values without what autograd knows of it, and the name of its dtype."""
     if isinstance(tensor, torch.Tensor) and needs_staging(tensor):
         check_tensor(tensor, what)
-        if any(step == 0 and size > 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True)):
+        elements = SimpleNamespace(shape=tuple(tensor.shape), strides=tensor.stride(), size=tensor.numel(), itemsize=1)
+        if not tensor.is_contiguous() and overlaps_itself(elements):
             raise ValueError(f"{what} has elements that share memory (strides {tuple(tensor.stride())})")
         return tensor.data, KINDS[tensor.dtype]
     array, kind = memory_of(tensor, what)

@@ -32,7 +32,7 @@ def local_boxes(tensor: Any, what: str = "tensor") -> tuple[torch.Tensor, list[t
     mesh, coordinate = tensor.device_mesh, tensor.device_mesh.get_coordinate()
     if coordinate is None or local.numel() == 0:  # this process is no part of the mesh, or has nothing of the tensor
         return local, []
-    indices = [torch.arange(size) for size in tensor.shape]
+    indices = [torch.arange(size, device="cpu") for size in tensor.shape]
     for at, placement in enumerate(tensor.placements):
         if placement.is_replicate():
             continue
