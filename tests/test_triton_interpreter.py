@@ -35,7 +35,7 @@ from winit._kernels import (  # noqa: E402
 )
 from winit._kernels.numpy_halves import ROUND  # noqa: E402
 from winit._kernels.triton_memory import DeviceArray  # noqa: E402
-from winit.torch import filling  # noqa: E402
+from winit.torch import building, filling  # noqa: E402
 
 # ---- fills
 
@@ -236,6 +236,49 @@ def test_models(cpu_as_device):
     plan = winit.torch.plan(Net)
     for name, expected in plan.build(seed=5).items():
         assert (built.state_dict()[name].numpy() == expected).all(), name
+
+
+def test_models_that_are_built_on_a_device(cpu_as_device, monkeypatch):
+    """Tensors that have their memory to themselves get it on the device, and are drawn there; others are moved."""
+    keep = []
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(20, 16, padding_idx=2)
+            self.head = torch.nn.Linear(16, 20, bias=False)
+            self.head.weight = self.embedding.weight
+            self.layers = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Conv1d(4, 8, 3))
+            self.turned = torch.nn.Parameter(torch.empty(6, 4).t())
+            self.whole = torch.nn.Linear(8, 8)
+            self.outside = torch.nn.Linear(4, 4)
+            self.register_buffer("noise", torch.randn(5))
+            self.register_buffer("position", torch.arange(4.0))
+            torch.nn.init.uniform_(self.turned)
+            torch.nn.init.orthogonal_(self.whole.weight)
+            keep[:] = [self.outside.weight.detach()]
+
+    expected = winit.torch.build(Net, seed=5).state_dict()
+    assert (keep[0] == expected["outside.weight"]).all()
+    made, moved = [], []
+    empty_like = torch.empty_like
+    real = torch.nn.Module.to
+
+    def on_device(tensor, device=None):
+        made.append(tuple(tensor.shape))
+        return empty_like(tensor)
+
+    monkeypatch.setattr(building, "draws_on", lambda device: True)
+    monkeypatch.setattr(building.torch, "empty_like", on_device)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moved.append(device) or real(module, "cpu"))
+    model = winit.torch.build(Net, seed=5, device="cuda:0")
+    assert moved == [torch.device("cuda", 0)]
+    for name, tensor in model.state_dict().items():
+        assert (tensor.numpy() == expected[name].numpy()).all(), name
+    assert model.head.weight is model.embedding.weight and isinstance(model.turned, torch.nn.Parameter)
+    assert model.turned.stride() == (1, 4) and (keep[0] == expected["outside.weight"]).all()
+    drawn_there = [(20, 16), (32, 16), (32,), (8, 4, 3), (8,), (4, 6), (8,), (4,), (5,)]
+    assert sorted(made) == sorted(drawn_there)  # not: orthogonal, the one that a list keeps, arange
 
 
 class Lent:

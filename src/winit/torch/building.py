@@ -15,7 +15,7 @@ import torch
 from winit import recipes
 from winit._core.checks import check_bool, check_threads, shown
 from winit._core.keys import stream_key
-from winit._core.laws import INDEPENDENT, Constant
+from winit._core.laws import INDEPENDENT, Constant, drawn_on_devices
 from winit._core.running import run_bounds
 from winit._core.scheme import Scheme
 from winit._plans.globs import nearest_hint
@@ -24,6 +24,7 @@ from winit._plans.plan import Plan, check_plan
 from winit.schemes import constant, literal
 from winit.torch import laws
 from winit.torch.capture import Capture, Draw, covers, geometry
+from winit.torch.device import draws_on
 from winit.torch.filling import bounds_to, pieces_of
 from winit.torch.memory import KINDS, check_tensor, huge_pages, memory_of, written
 from winit.torch.naming import named_buffers, named_modules, named_parameters, names_of
@@ -97,7 +98,8 @@ def build(
     factory : called without arguments; returns a torch.nn.Module.
     seed : int, 0 <= seed < 2^64.
     dtype : torch.dtype, the default dtype while the factory runs; None leaves it.
-    device : where the module is moved to in the end; its values are the same on every device.
+    device : where the module is in the end; its values are the same on every device. On CUDA and ROCm tensors are drawn
+        there, as of fill_.
     report : return (module, Report) instead.
     threads : int or None, the processors this process may use.
 
@@ -108,7 +110,7 @@ def build(
     Raises
     ------
     TypeError : the factory returns no module.
-    ValueError : a tensor that the constructor leaves without values, or on the meta device (the message names it);
+    ValueError : a tensor that the constructor leaves without values, or on a device (the message names it);
         draws that go on depending on values that were read, after ten runs of the constructor.
 
     >>> import torch, winit.torch
@@ -122,7 +124,7 @@ def build(
     """
     check_bool(report, "report")
     wanted = _check_device(device)
-    module, origin = _made(factory, dtype, seed, threads, fill=True)
+    module, origin = _made(factory, dtype, seed, threads, wanted)
     object.__setattr__(module, _LEFT, origin)
     if wanted.type != "cpu":
         module.to(wanted)
@@ -149,7 +151,7 @@ def plan(factory: Callable[[], torch.nn.Module], *, seed: int = 0, dtype: torch.
     Param(shape=(8,), scheme=ones(), dtype='float32', layout='oi')
 
     """
-    return _made(factory, dtype, seed, None, fill=False)[1].plan()
+    return _made(factory, dtype, seed, None, None)[1].plan()
 
 
 def report(module: torch.nn.Module) -> Report:
@@ -182,9 +184,9 @@ def _origin(module: torch.nn.Module) -> _Origin:
 
 
 def _made(
-    factory: Callable[[], _Model], dtype: torch.dtype | None, seed: int, threads: int | None, *, fill: bool
+    factory: Callable[[], _Model], dtype: torch.dtype | None, seed: int, threads: int | None, device: Any
 ) -> tuple[_Model, _Origin]:
-    """Run a factory, and give its module's tensors their values."""
+    """Run a factory, and give its module's tensors their values, where a device draws them there; None: none."""
     stream_key(seed)
     threads = check_threads(threads)
     if not callable(factory) or isinstance(factory, (torch.nn.Module, Scheme)):
@@ -198,7 +200,7 @@ def _made(
         used = [draw.key for draw in capture.draws]
         named = _keyed(module, capture)
         if not capture.peeked or used == [draw.key for draw in capture.draws]:
-            return module, _finish(module, capture, named, threads, fill=fill)
+            return module, _finish(module, capture, named, threads, device)
         earlier = capture.draws  # once more: what was read is then drawn under its name
     raise ValueError(
         "the constructor reads values that it has drawn, and goes on to draw others by them: its tensors have no law "
@@ -276,11 +278,13 @@ def _name(draws: Sequence[Draw], name: str) -> None:
 
 
 def _finish(
-    module: torch.nn.Module, capture: Capture, named: Sequence[_Named], threads: int | None, *, fill: bool
+    module: torch.nn.Module, capture: Capture, named: Sequence[_Named], threads: int | None, device: Any
 ) -> _Origin:
     """Give every tensor its values; returns what the module's plan is."""
     capture.perform({geometry(each.tensor).storage for each in named if each.events} | _elsewhere(capture, named))
-    bounds = []
+    bounds, fill = [], device is not None
+    if fill and device.type != "cpu":
+        _take_to(device, [each for each in named if capture.holds(each.tensor)])
     for each in named if fill else ():
         if each.known is not None and each.tensor.numel():
             _ask_for_pages(each.tensor, each.name)
@@ -314,6 +318,22 @@ def _finish(
             params[name] = Param(tied=first[id(tensor)])
             rows[name] = f"tied to {first[id(tensor)]}", ""
     return _Origin({name: params[name] for name in state if name in params}, refused, Report(rows))
+
+
+def _take_to(device: torch.device, held: Sequence[_Named]) -> None:
+    """Give tensors memory on a device before they are drawn, where the device draws them: nothing is copied then.
+
+    Those alone that have their memory to themselves; module.to(device) moves the others when they have their values.
+    """
+    for each in held:
+        tensor = each.tensor
+        shared = torch._C._storage_Use_Count(geometry(tensor).storage) > 2  # by more than this tensor and the capture
+        if each.known is None or each.kind == "attribute" or shared or not tensor.numel():
+            continue
+        alone = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        law = each.known[0].law(tuple(tensor.shape))
+        if alone and drawn_on_devices(law, KINDS[tensor.dtype]) and draws_on(device):
+            tensor.data = torch.empty_like(tensor.detach(), device=device)
 
 
 def _elsewhere(capture: Capture, named: Sequence[_Named]) -> set[int]:
