@@ -103,7 +103,8 @@ def fill(
         CPU that speaks DLPack 1.0 or later (torch tensors, bfloat16 and float8 too), the buffer protocol (memoryview,
         array.array, ctypes, mmap) or __array_interface__, asked in that order. It is written in place and never copied.
         Where winit draws on a CUDA or ROCm device (winit.engines()["triton"]), also one in its memory that speaks
-        __cuda_array_interface__ (CuPy, Numba) or DLPack; the call returns when the work is queued.
+        __cuda_array_interface__ (CuPy, Numba) or DLPack, or is a torch tensor; what is drawn there is only queued when
+        the call returns (docs/gpu.md).
     dtype : None, out's own; "bfloat16" or "float16" where out holds them as 16-bit words (uint16, or V2),
         "float8_e4m3fn" or "float8_e5m2" where as bytes (uint8, or V1).
     shape : the global shape; out's own by default, and needed with a box.

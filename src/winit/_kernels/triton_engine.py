@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 
 from winit._kernels.triton_memory import DeviceArray, array_at, array_of_tensor, stream_for_dlpack
-from winit._kernels.triton_sampling import INTERPRETED, Fill, words
+from winit._kernels.triton_sampling import Fill, words
 
-__all__ = ["INTERPRETED", "DeviceArray", "Fill", "array_at", "array_of_tensor", "stream_for_dlpack", "words"]
+__all__ = ["DeviceArray", "Fill", "array_at", "array_of_tensor", "stream_for_dlpack", "words"]
 
 DeviceArray.engine = sys.modules[__name__]

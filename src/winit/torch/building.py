@@ -184,9 +184,13 @@ def _origin(module: torch.nn.Module) -> _Origin:
 
 
 def _made(
-    factory: Callable[[], _Model], dtype: torch.dtype | None, seed: int, threads: int | None, device: Any
+    factory: Callable[[], _Model],
+    dtype: torch.dtype | None,
+    seed: int,
+    threads: int | None,
+    device: torch.device | None,
 ) -> tuple[_Model, _Origin]:
-    """Run a factory, and give its module's tensors their values, where a device draws them there; None: none."""
+    """Run a factory, and give its module's tensors their values, on a device where it draws them; None: no values."""
     stream_key(seed)
     threads = check_threads(threads)
     if not callable(factory) or isinstance(factory, (torch.nn.Module, Scheme)):
@@ -278,12 +282,16 @@ def _name(draws: Sequence[Draw], name: str) -> None:
 
 
 def _finish(
-    module: torch.nn.Module, capture: Capture, named: Sequence[_Named], threads: int | None, device: Any
+    module: torch.nn.Module,
+    capture: Capture,
+    named: Sequence[_Named],
+    threads: int | None,
+    device: torch.device | None,
 ) -> _Origin:
     """Give every tensor its values; returns what the module's plan is."""
     capture.perform({geometry(each.tensor).storage for each in named if each.events} | _elsewhere(capture, named))
     bounds, fill = [], device is not None
-    if fill and device.type != "cpu":
+    if device is not None and device.type != "cpu":
         _take_to(device, [each for each in named if capture.holds(each.tensor)])
     for each in named if fill else ():
         if each.known is not None and each.tensor.numel():
