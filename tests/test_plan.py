@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
 from dataclasses import FrozenInstanceError, replace
@@ -839,7 +840,6 @@ MALFORMED = [
     ("a value missing", "dtype =", r"^malformed TOML: .*end of document"),
     ("a control character", '[tensors]\n"a\nb" = 3', r"^malformed TOML: "),
     ("the same key twice", "[tensors]\nw = { shape = [1] }\nw = { shape = [1] }", r"^malformed TOML: "),
-    ("nested deeply", "a = " + "[" * 100_000, r"^malformed TOML: "),
     ("an integer of 5000 digits", tensor(f'shape = [1{"0" * 5000}], scheme = "ones()"'), r"digits"),
     # the tables
     ("unknown top key", 'seed = 1\n[tensors]\nw = { shape = [1], scheme = "ones()" }', r"^plan: unknown key 'seed'"),
@@ -882,11 +882,6 @@ MALFORMED = [
     ("2^63 elements", tensor(f'shape = [{2**63}], scheme = "ones()"'), r"more than 2\^63"),
     ("more elements", tensor(f'shape = [{2**63 + 1}], scheme = "ones()"'), r"^w: shape .* more than 2\^63$"),
     ("2^126 elements", tensor(f'shape = [{2**63}, {2**63}], scheme = "ones()"'), r"^w: shape .* more than 2\^63$"),
-    (
-        "shape a deep table",
-        "[tensors.w]\nshape" + ".a" * 3000 + " = 1",
-        r"^(malformed TOML: nested too|w: shape must be an)",
-    ),
     # dtypes and layouts
     ("dtype a number", tensor('shape = [1], scheme = "ones()", dtype = 32'), r"^w: dtype must be a string, not 32$"),
     (
@@ -1040,6 +1035,13 @@ def test_malformed_toml_is_one_line_that_says_where(text, match):
         Plan.from_toml(text)
     assert type(caught.value) is ValueError
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "[tensors.w]\nshape" + ".a" * 3000 + " = 1"])
+def test_toml_nested_too_deeply(text):
+    gc.collect()  # the callbacks of what other tests left would find no room on the stack
+    with pytest.raises(ValueError, match=r"^(malformed TOML: nested too deeply|w: shape must be an array [^\n]*)$"):
+        Plan.from_toml(text)
 
 
 @pytest.mark.parametrize("scheme", ["{0}", "normal(std={0})", "normal({0})", "zeros({0})()", "Axes({0})"])

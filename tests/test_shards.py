@@ -757,7 +757,7 @@ def test_names_that_an_archive_cannot_hold(tmp_path, names, words):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [('{"a": NaN}', "it holds NaN"), ("[" * 100_000, "nested too deeply"), ("[1]", "a JSON object is")],
+    [('{"a": NaN}', "it holds NaN"), ("[" * 100_000, "is nested deeper than 127 levels"), ("[1]", "a JSON object is")],
 )
 def test_configs_that_are_none(tmp_path, text, words):
     (tmp_path / "c.json").write_text(text)

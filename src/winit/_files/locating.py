@@ -82,7 +82,7 @@ def _read_index(path: str) -> Meant:
         index = object_of(text)
     except ForbiddenError as error:
         raise broken(f"it {error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise broken(f"it is not JSON ({str(error).splitlines()[0]})") from None
     found = index.get("weight_map")
     if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):

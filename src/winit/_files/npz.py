@@ -75,7 +75,7 @@ def _metadata(comment: bytes) -> dict[str, str]:
     """Return the metadata that npz_writing puts into an archive's comment; nothing for any other comment."""
     try:
         found = object_of(comment)
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     return found if all(isinstance(value, str) for value in found.values()) else {}
 

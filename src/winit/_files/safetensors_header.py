@@ -131,7 +131,7 @@ def read_header(descriptor: int, name: str) -> Header:
         found = object_of(os.pread(descriptor, length, 8))
     except ForbiddenError as error:
         raise broken(f"its header {error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise broken(f"its header is not JSON ({str(error).splitlines()[0]})") from None
     metadata = found.pop("__metadata__", None)
     if metadata is None:

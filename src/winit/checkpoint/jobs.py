@@ -13,6 +13,7 @@ from winit._core.checks import check_bool, check_callable, check_integer, check_
 from winit._core.keys import stream_key
 from winit._files.entries import opened
 from winit._files.storing import Counter, Progress
+from winit._files.strict_json import ForbiddenError, check_nesting
 from winit._plans.plan import Plan, check_plan
 from winit.checkpoint.folders import FileOut, Folder, folder_of
 from winit.checkpoint.resuming import found_whole, same_bytes
@@ -213,9 +214,10 @@ def _config_file(path: str) -> bytes:
     with opened(path) as descriptor:
         text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     try:
+        check_nesting(text)
         found = json.loads(text, parse_constant=_constant)
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply") from None
+    except ForbiddenError as error:
+        raise ValueError(f"{path} {error}") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict):

@@ -78,7 +78,7 @@ def _read(path: Path) -> dict[str, Any]:
         text = os.pread(descriptor, size, 0)
     try:
         return object_of(text, infinities=True)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FailureError(f"{path}: is not a JSON object ({str(error).splitlines()[0]})") from None
 
 
