@@ -23,9 +23,11 @@ LOOPS = {
     "words": "words_of_piece(key, 0, 0, 0, count, IN_ORDER, to, to);",
     "words as planes": "words_of_piece(key, 0, 0, 0, count, PLANES_32, to, to + 4096);",
     "uniform": "uniform_f32(w, w, v, count, p);",
-    "normal": "normal_f32(w, w + 4096, v, count, p);",
-    "truncated": "truncated_loop_f32(w, v, count, p, 0);",
+    "normal": "normal_loops_f32(w, w + 4096, v, count, p, 1);",
+    "truncated": "truncated_part_f32(w, v, count, p, 0, 1);",
 }
+# Bytes that each loop of one stores for a value, what it carries along included.
+STORES = {"words": [4], "words as planes": [4], "uniform": [4], "normal": [2.5, 4.5], "truncated": [5, 5]}
 WRAPPER = """
 void {name}(winit_key key, size_t count, const uint32_t *w, uint32_t *restrict to, float *restrict v, const double *p)
 {{
@@ -119,8 +121,8 @@ def main():
                 if name.startswith("words"):  # the loop over many blocks; what is left over has one of its own
                     found = [max(found, key=stored)]
                 taken[name] = [0.0] * len(given.cpu)
-                for body in found:
-                    values = stored(body) / 4 * (2 if name == "normal" and body is found[0] else 1)
+                for body, bytes_of_value in zip(found, STORES[name], strict=True):
+                    values = stored(body) / bytes_of_value
                     for place, cpu in enumerate(given.cpu):
                         taken[name][place] += cycles(given.mca, cpu, body) * 32 / values
             print(f"| words | {build} | " + " | ".join(f"{all_of:.0f}" for all_of in taken["words"]) + " |")

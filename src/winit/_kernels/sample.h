@@ -33,7 +33,17 @@
 enum {
     CHUNK = 2048, /* words */
     PART = 256,   /* values */
-    SLACK = 128   /* loops run over whole vectors; what they compute past the end lands here */
+    SLACK = 128,  /* loops run over whole turns; what they compute past the end lands here */
+#if defined(WINIT_AVX512)
+    TURN = 128, /* values that one turn of a wide loop makes, at most */
+#else
+    TURN = 64,
+#endif
+#if defined(__clang__)
+    FEW = 0
+#else
+    FEW = TURN / 2
+#endif
 };
 
 /* How the words of consecutive blocks are laid down: in element order; or for Box-Muller as two planes, the first
@@ -341,7 +351,50 @@ static void words_range(winit_key key, uint32_t tag, uint64_t lo, size_t count, 
     }
 }
 
-/* ---- b) transforms: `count` words' worth of values; they may run on to the next multiple of 32 ------------------- */
+/* ---- b) transforms: `count` words' worth of values, whole turns of a loop ---------------------------------------- */
+
+/* A loop whose turns are long chains of operations leaves the processor waiting: its scheduler is full before it reaches
+ * the next turn. Side by side in one turn, four chains fill each other's gaps: a fifth of the transform's time on every
+ * instruction set (docs/design.md). Clang has a pragma for that. GCC takes as many elements a turn as a vector holds of
+ * the loop's narrowest numbers, and writes each operation for all of them before the next one; so there a wide loop
+ * carries a number of no meaning along, a byte beside float32 and 16 bits beside float64. */
+#if defined(__clang__)
+#define WIDE_LOOP _Pragma("clang loop interleave_count(4)")
+#define CARRIED(number, from) (void)wide
+#define CARRY(j) (void)0
+#define CARRIED_OVER (void)0
+#elif defined(__GNUC__)
+#define WIDE_LOOP
+#define CARRIED(number, from)                                                                                          \
+    const number *idle = (const number *)(const void *)(from);                                                         \
+    number carried[PART + SLACK]
+#define CARRY(j)                                                                                                       \
+    if (wide) carried[j] = idle[j] ^ 1u
+#define CARRIED_OVER                                                                                                   \
+    if (wide) __asm__ volatile("" : : "r"(carried) : "memory")
+#else
+#define WIDE_LOOP
+#define CARRIED(number, from) (void)wide
+#define CARRY(j) (void)0
+#define CARRIED_OVER (void)0
+#endif
+
+/* `count` made whole turns. A few values are made by loops that are not wide, where there are such. */
+WINIT_INLINE size_t padded(size_t count)
+{
+    return count <= FEW ? (count + 31) & ~(size_t)31 : (count + TURN - 1) & ~(size_t)(TURN - 1);
+}
+
+#define WIDE_OR_NOT(law, dtype, real)                                                                                  \
+    WINIT_INLINE void law##_##dtype(const uint32_t *restrict w, const uint32_t *restrict other, real *restrict v,      \
+                                    size_t count, const double *p)                                                     \
+    {                                                                                                                  \
+        if (count > FEW) {                                                                                             \
+            law##_loops_##dtype(w, other, v, count, p, 1);                                                             \
+        } else {                                                                                                       \
+            law##_loops_##dtype(w, other, v, count, p, 0);                                                             \
+        }                                                                                                              \
+    }
 
 WINIT_INLINE void uniform_f32(const uint32_t *restrict w, const uint32_t *restrict unused, float *restrict v,
                               size_t count, const double *p)
@@ -351,45 +404,63 @@ WINIT_INLINE void uniform_f32(const uint32_t *restrict w, const uint32_t *restri
     for (size_t j = 0; j < count; j++) v[j] = winit_uniform_f32(w[j], low, span, cap);
 }
 
-WINIT_INLINE void normal_f32(const uint32_t *restrict a, const uint32_t *restrict b, float *restrict v, size_t count,
-                             const double *p)
+WINIT_INLINE void normal_loops_f32(const uint32_t *restrict a, const uint32_t *restrict b, float *restrict v,
+                                   size_t count, const double *p, int wide)
 {
     const float mean = (float)p[0], std = (float)p[1];
     float square[PART / 2 + SLACK];
-    for (size_t j = 0; j < count / 2; j++) square[j] = winit_neg2log_word_f32(a[j]);
+    CARRIED(uint8_t, a);
+    WIDE_LOOP
+    for (size_t j = 0; j < count / 2; j++) {
+        square[j] = winit_neg2log_word_f32(a[j]);
+        CARRY(j);
+    }
+    WIDE_LOOP
     for (size_t j = 0; j < count / 2; j++) {
         float z0, z1;
         winit_normal_of_square_f32(square[j], b[j], &z0, &z1);
         v[2 * j] = mean + std * z0;
         v[2 * j + 1] = mean + std * z1;
+        CARRY(j);
     }
+    CARRIED_OVER;
 }
 
-WINIT_INLINE void truncated_loop_f32(const uint32_t *restrict w, float *restrict v, size_t count, const double *p,
-                                     int far)
+WIDE_OR_NOT(normal, f32, float)
+
+WINIT_INLINE void truncated_part_f32(const uint32_t *restrict w, float *restrict v, size_t count, const double *p,
+                                     int far, int wide)
 {
     const float mean = (float)p[0], std = (float)p[1], low = (float)p[2], high = (float)p[3];
     const float below = (float)p[4], above = (float)p[5], step = (float)p[6];
     const uint32_t threshold = (uint32_t)p[7];
     float root[PART + SLACK];
+    CARRIED(uint8_t, w);
+    WIDE_LOOP
     for (size_t j = 0; j < count; j++) {
         root[j] = winit_truncated_root_f32(w[j] >> 8, below, above, step, threshold, far);
+        CARRY(j);
     }
+    WIDE_LOOP
     for (size_t j = 0; j < count; j++) {
         v[j] = mean + std * winit_truncated_of_root_f32(root[j], w[j] >> 8, low, high, threshold, far);
+        CARRY(j);
     }
+    CARRIED_OVER;
 }
 
-WINIT_INLINE void truncated_f32(const uint32_t *restrict w, const uint32_t *restrict unused, float *restrict v,
-                                size_t count, const double *p)
+WINIT_INLINE void truncated_loops_f32(const uint32_t *restrict w, const uint32_t *restrict unused, float *restrict v,
+                                      size_t count, const double *p, int wide)
 {
     (void)unused;
     if (p[8] != 0.0) {
-        truncated_loop_f32(w, v, count, p, 1);
+        truncated_part_f32(w, v, count, p, 1, wide);
     } else {
-        truncated_loop_f32(w, v, count, p, 0);
+        truncated_part_f32(w, v, count, p, 0, wide);
     }
 }
+
+WIDE_OR_NOT(truncated, f32, float)
 
 WINIT_INLINE uint64_t k53_of(const uint32_t *w, size_t j)
 {
@@ -406,44 +477,62 @@ WINIT_INLINE void uniform_f64(const uint32_t *restrict w, const uint32_t *restri
     for (size_t j = 0; j < count; j++) v[j] = winit_uniform_f64(k53_of(w, j), low, span, cap);
 }
 
-WINIT_INLINE void normal_f64(const uint32_t *restrict a, const uint32_t *restrict b, double *restrict v, size_t count,
-                             const double *p)
+WINIT_INLINE void normal_loops_f64(const uint32_t *restrict a, const uint32_t *restrict b, double *restrict v,
+                                   size_t count, const double *p, int wide)
 {
     const double mean = p[0], std = p[1];
     double square[PART / 2 + SLACK];
-    for (size_t j = 0; j < count / 2; j++) square[j] = winit_neg2log_k53_f64(k53_of(a, j));
+    CARRIED(uint16_t, a);
+    WIDE_LOOP
+    for (size_t j = 0; j < count / 2; j++) {
+        square[j] = winit_neg2log_k53_f64(k53_of(a, j));
+        CARRY(j);
+    }
+    WIDE_LOOP
     for (size_t j = 0; j < count / 2; j++) {
         double z0, z1;
         winit_normal_of_square_f64(square[j], k53_of(b, j), &z0, &z1);
         v[2 * j] = mean + std * z0;
         v[2 * j + 1] = mean + std * z1;
+        CARRY(j);
     }
+    CARRIED_OVER;
 }
 
-WINIT_INLINE void truncated_loop_f64(const uint32_t *restrict w, double *restrict v, size_t count, const double *p,
-                                     int far)
+WIDE_OR_NOT(normal, f64, double)
+
+WINIT_INLINE void truncated_part_f64(const uint32_t *restrict w, double *restrict v, size_t count, const double *p,
+                                     int far, int wide)
 {
     const double mean = p[0], std = p[1], low = p[2], high = p[3], below = p[4], above = p[5], step = p[6];
     const uint64_t threshold = (uint64_t)p[7];
     double root[PART + SLACK];
+    CARRIED(uint16_t, w);
+    WIDE_LOOP
     for (size_t j = 0; j < count; j++) {
         root[j] = winit_truncated_root_f64(k53_of(w, j), below, above, step, threshold);
+        CARRY(j);
     }
+    WIDE_LOOP
     for (size_t j = 0; j < count; j++) {
         v[j] = mean + std * winit_truncated_of_root_f64(root[j], k53_of(w, j), low, high, threshold, far);
+        CARRY(j);
     }
+    CARRIED_OVER;
 }
 
-WINIT_INLINE void truncated_f64(const uint32_t *restrict w, const uint32_t *restrict unused, double *restrict v,
-                                size_t count, const double *p)
+WINIT_INLINE void truncated_loops_f64(const uint32_t *restrict w, const uint32_t *restrict unused, double *restrict v,
+                                      size_t count, const double *p, int wide)
 {
     (void)unused;
     if (p[8] != 0.0) {
-        truncated_loop_f64(w, v, count, p, 1);
+        truncated_part_f64(w, v, count, p, 1, wide);
     } else {
-        truncated_loop_f64(w, v, count, p, 0);
+        truncated_part_f64(w, v, count, p, 0, wide);
     }
 }
+
+WIDE_OR_NOT(truncated, f64, double)
 
 /* ---- c) emit ---------------------------------------------------------------------------------------------------- */
 
@@ -570,6 +659,8 @@ typedef void emit32(const float *, size_t, char *, ptrdiff_t, enum winit_mode, d
     real v[PART + SLACK];                                                                                              \
     const uint32_t *second = w + CHUNK / 2 + SLACK;                                                                    \
     const size_t room = CHUNK * per_block / 4;                                                                         \
+    const int straight = size == sizeof(real) && stride == (ptrdiff_t)size && mode == WINIT_STORE &&                   \
+                         (uintptr_t)dest % sizeof(real) == 0;                                                          \
     while (lo < hi) {                                                                                                  \
         size_t skip = lo % per_block;                                                                                  \
         size_t count = chunk_count(hi - lo, room - skip, dest, size, mode);                                            \
@@ -581,8 +672,9 @@ typedef void emit32(const float *, size_t, char *, ptrdiff_t, enum winit_mode, d
         const uint32_t *from = w, *other = second;                                                                     \
         while (count > 0) {                                                                                            \
             const size_t part = count < PART - skip ? count : PART - skip;                                             \
-            transform(from, other, v, part + skip <= 32 ? 32 : (part + skip + 63) & ~(size_t)63, params);              \
-            emit(v + skip, part, dest, stride, mode, scale);                                                           \
+            real *const to = straight && skip == 0 && part == PART ? (real *)(void *)dest : v;                         \
+            transform(from, other, to, padded(part + skip), params);                                                   \
+            if (to == v) emit(v + skip, part, dest, stride, mode, scale);                                              \
             dest += (ptrdiff_t)part * stride;                                                                          \
             from += (layout == IN_ORDER ? 4 : 2) * PART / per_block;                                                   \
             other += (layout == IN_ORDER ? 0 : 2) * PART / per_block;                                                  \

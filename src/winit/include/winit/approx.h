@@ -314,16 +314,17 @@ static inline double winit_quantile_of_root_f64(double s, int far)
 
 static inline double winit_truncated_root_f64(uint64_t k, double below, double above, double step, uint64_t threshold)
 {
-    const int left = k < threshold;
-    const double m = winit_int53_f64(left ? k : 0x1FFFFFFFFFFFFFu - k) + 0.5;
-    return winit_root_f64((left ? below : above) + m * step);
+    const uint64_t left = 0u - ((k - threshold) >> 63);
+    const double m = winit_int53_f64(k ^ (0x1FFFFFFFFFFFFFu & ~left)) + 0.5;
+    const uint64_t mass = (winit_bits_f64(below) & left) | (winit_bits_f64(above) & ~left);
+    return winit_root_f64(winit_float_f64(mass) + m * step);
 }
 
 static inline double winit_truncated_of_root_f64(double s, uint64_t k, double low, double high, uint64_t threshold,
                                                  int far)
 {
     const double q = winit_quantile_of_root_f64(s, far);
-    double z = k < threshold ? -q : q;
+    double z = winit_float_f64(winit_bits_f64(q) ^ ((k - threshold) & 0x8000000000000000u));
     z = z < low ? low : z;
     return z > high ? high : z;
 }
