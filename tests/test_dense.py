@@ -247,6 +247,18 @@ def test_k_of_every_size_within_a_block(isa, kind):
         assert expected is None or same(y[:1, [0, 33]], expected)
 
 
+@every_kind
+def test_rows_of_every_number_and_length(isa, kind):
+    """Rows are packed in vectors that overlap where they lie in order, either way, and number by number where not."""
+    x, w = numbers(4, (45, 70), (19, 70), kind=kind)
+    apart = np.repeat(x, 2, axis=1)[:, ::2]
+    for m in (*range(1, 20), 29, 45):
+        for k in (1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 48, 63, 64, 65, 70):
+            expected = winit.dense_forward(apart[:m, :k], w[:, :k])[0]
+            for rows in (x[:m, :k], np.asfortranarray(x)[:m, :k], np.asfortranarray(x[:m, :k])):
+                assert same(winit.dense_forward(rows, w[:, :k])[0], expected)
+
+
 # ---- what bits do not depend on
 
 

@@ -29,14 +29,48 @@ __declspec(dllimport) int __stdcall SwitchToThread(void); /* windows.h defines m
 #define WINIT_FENCE() ((void)0)
 #endif
 
+WINIT_GEMM_INLINE void winit_pause(int spins)
+{
+    if (spins < 1000) {
+        WINIT_PAUSE();
+    } else {
+        WINIT_YIELD();
+    }
+}
+
 WINIT_GEMM_INLINE void winit_wait_for(_Atomic int64_t *counter, int64_t value)
 {
-    for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < value; spins++) {
-        if (spins < 1000) {
-            WINIT_PAUSE();
-        } else {
-            WINIT_YIELD();
+    for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < value; spins++) winit_pause(spins);
+}
+
+/* Who owns a block of C: its sums are in the caches of the thread at place `owner - 1`; 0 is nobody. */
+WINIT_GEMM_INLINE int winit_owns(const _Atomic int64_t *owner, int place)
+{
+    return atomic_load_explicit(owner, memory_order_relaxed) == place + 1;
+}
+
+/* A block of C for one of as many tasks as a slab has blocks: one whose owner this thread is, while there are such, else
+ * anybody's, from the end, which its owner reaches last. Where two cores share no cache, that makes a product of 32 rows
+ * 4% faster (docs/dense.md). */
+WINIT_GEMM_INLINE ptrdiff_t winit_claim_block(const winit_product *p, int64_t slab, ptrdiff_t blocks, int place)
+{
+    const int64_t step = slab % p->k_blocks;
+    _Atomic int64_t *claimed = p->claimed + slab / p->k_blocks * blocks;
+    _Atomic int64_t *owner = p->owner + slab / p->k_blocks * blocks;
+    for (int spins = 0;; spins++) {
+        for (int own = 1; own >= 0; own--) {
+            for (ptrdiff_t i = 0; i < blocks; i++) {
+                const ptrdiff_t block = own || step == 0 ? i : blocks - 1 - i;
+                int64_t expected = step;
+                if (own && !winit_owns(&owner[block], place)) continue;
+                if (atomic_load_explicit(&claimed[block], memory_order_relaxed) != step) continue;
+                if (atomic_compare_exchange_strong(&claimed[block], &expected, step + 1)) {
+                    atomic_store_explicit(&owner[block], place + 1, memory_order_relaxed);
+                    return block;
+                }
+            }
         }
+        winit_pause(spins); /* what is left is still to be taken by a task of the slab before */
     }
 }
 #endif
@@ -159,6 +193,23 @@ WINIT_GEMM_INLINE void T(derive_bits)(int relu, real slope, const uint8_t *bits,
         const __m512 v = _mm512_loadu_ps(g + i);
         const __m512 below = relu ? _mm512_setzero_ps() : _mm512_mul_ps(v, slopes);
         _mm512_storeu_ps(g + i, _mm512_mask_mov_ps(below, word, v));
+    }
+#elif WINIT_BITS == 32 && defined(WINIT_AVX2)
+    const __m256 slopes = _mm256_set1_ps(slope);
+    const __m256i places = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    for (; i + 8 <= count; i += 8) {
+        const __m256i found = _mm256_and_si256(_mm256_set1_epi32(bits[i / 8]), places);
+        const __m256 set = _mm256_castsi256_ps(_mm256_cmpeq_epi32(found, places)), v = _mm256_loadu_ps(g + i);
+        _mm256_storeu_ps(g + i, relu ? _mm256_and_ps(v, set) : _mm256_blendv_ps(_mm256_mul_ps(v, slopes), v, set));
+    }
+#elif WINIT_BITS == 32 && defined(WINIT_NEON)
+    const uint32x4_t low = {1, 2, 4, 8}, high = {16, 32, 64, 128};
+    for (; i + 8 <= count; i += 8) {
+        const uint32x4_t byte = vdupq_n_u32(bits[i / 8]);
+        const float32x4_t v0 = vld1q_f32(g + i), v1 = vld1q_f32(g + i + 4), none = vdupq_n_f32(0);
+        const float32x4_t below0 = relu ? none : vmulq_n_f32(v0, slope), below1 = relu ? none : vmulq_n_f32(v1, slope);
+        vst1q_f32(g + i, vbslq_f32(vtstq_u32(byte, low), v0, below0));
+        vst1q_f32(g + i + 4, vbslq_f32(vtstq_u32(byte, high), v1, below1));
     }
 #endif
     for (; i + 8 <= count; i += 8) {
@@ -336,13 +387,15 @@ static void T(pack_piece)(const winit_product *p, int64_t slab, ptrdiff_t piece,
 }
 
 /* Where the block lies that this thread most likely multiplies next, for the tiles of this one to ask memory for. */
-static winit_ahead T(next_block)(const winit_product *p, ptrdiff_t k, ptrdiff_t block)
+static winit_ahead T(next_block)(const winit_product *p, ptrdiff_t k, ptrdiff_t block, const _Atomic int64_t *owner,
+                                 int place)
 {
     winit_ahead ahead = {NULL, 0, 1, 0, 0};
     const winit_matrix *b = &p->b;
-    block += p->threads;
+    const ptrdiff_t on = k == 0 ? p->threads : 1; /* blocks without an owner are taken in turn */
+    for (block += on; block < p->n_blocks && k > 0 && !winit_owns(&owner[block], place);) block++;
     if (block >= p->n_blocks) {
-        block %= p->n_blocks;
+        for (block = 0; block < p->n_blocks - 1 && !winit_owns(&owner[block], place);) block++;
         k += WINIT_KC;
     }
     if (b->make == NULL && k < p->k && p->splits == 1 && (b->row == 1 || b->column == 1)) {
@@ -356,7 +409,7 @@ static winit_ahead T(next_block)(const winit_product *p, ptrdiff_t k, ptrdiff_t 
     return ahead;
 }
 
-static void T(multiply)(const winit_product *p, int64_t slab, ptrdiff_t block, ptrdiff_t split, real *work)
+static void T(multiply)(const winit_product *p, int64_t slab, ptrdiff_t block, ptrdiff_t split, int place, real *work)
 {
     const ptrdiff_t row = slab / p->k_blocks * p->mc, m = T(least)(p->mc, p->m - row), tiles = T(tile_count)(m);
     const ptrdiff_t first = tiles * split / p->splits, last = tiles * (split + 1) / p->splits;
@@ -374,38 +427,36 @@ static void T(multiply)(const winit_product *p, int64_t slab, ptrdiff_t block, p
     }
     const T(view) b = T(block)(&p->b, k, kc, column, columns, row == 0 && split == 0, scratch);
     const T(finishing) finishing = {p, row, column, columns};
-    T(multiply_block)(m, first, last, kc, packed, b, columns, panels, T(next_block)(p, k, block), c,
+    const _Atomic int64_t *owner = p->owner + slab / p->k_blocks * p->n_blocks * p->splits;
+    T(multiply_block)(m, first, last, kc, packed, b, columns, panels, T(next_block)(p, k, block, owner, place), c,
                       p->epilogue != NULL && k_block == p->k_blocks - 1 ? T(finish) : NULL, &finishing);
     if (c.mode == WINIT_TILE_STREAM) WINIT_FENCE();
 }
 
 /* ---- e) run ----------------------------------------------------------------------------------------------------- */
 
-static void T(task)(winit_product *p, int64_t task, real *work)
+static void T(task)(winit_product *p, int64_t task, int place, real *work)
 {
     const int64_t blocks = (int64_t)p->n_blocks * p->splits, group = p->pieces + blocks;
-    int64_t slab = 0, piece = task, block = -1;
+    int64_t slab = 0, piece = task;
+    int packing = 1;
     if (task >= p->pieces) { /* after the first slab's pieces: the next slab's pieces, then this slab's blocks */
         task -= p->pieces;
         slab = task / group;
         piece = task % group;
-        if (slab == p->slabs - 1) {
-            block = piece;
-        } else if (piece >= p->pieces) {
-            block = piece - p->pieces;
-        } else {
-            slab++;
-        }
+        packing = slab < p->slabs - 1 && piece < p->pieces;
+        slab += packing;
     }
-    if (block < 0) {
+    if (packing) {
         if (slab >= p->buffers) winit_wait_for(&p->multiplied[slab - p->buffers], blocks);
         T(pack_piece)(p, slab, (ptrdiff_t)piece, work);
         atomic_fetch_add_explicit(&p->packed[slab], 1, memory_order_release);
     } else {
         winit_wait_for(&p->packed[slab], p->pieces);
+        const ptrdiff_t block = winit_claim_block(p, slab, blocks, place);
         _Atomic int64_t *progress = &p->progress[slab / p->k_blocks * blocks + block];
         winit_wait_for(progress, slab % p->k_blocks);
-        T(multiply)(p, slab, (ptrdiff_t)(block / p->splits), (ptrdiff_t)(block % p->splits), work);
+        T(multiply)(p, slab, block / p->splits, block % p->splits, place, work);
         atomic_fetch_add_explicit(progress, 1, memory_order_release);
         atomic_fetch_add_explicit(&p->multiplied[slab], 1, memory_order_release);
     }
@@ -423,7 +474,7 @@ WINIT_GEMM_NOINLINE int64_t T(tasks)(winit_product *p, int64_t limit)
     for (; done < limit; done++) {
         const int64_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
         if (task >= p->tasks) break;
-        T(task)(p, task, work);
+        T(task)(p, task, place, work);
     }
     atomic_store(&p->busy[place], 0);
     return done;

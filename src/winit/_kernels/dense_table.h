@@ -105,7 +105,7 @@ typedef struct {
     /* set by winit_product_begin */
     char *memory, *slab, *work;
     _Atomic int64_t next, *packed, *multiplied; /* next task; per slab, pieces and blocks done */
-    _Atomic int64_t *progress;                  /* per block of C, blocks of k added */
+    _Atomic int64_t *progress, *claimed, *owner; /* per block of C, blocks of k added and taken, and by whom last */
     _Atomic int *busy;
 } winit_product;
 

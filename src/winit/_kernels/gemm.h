@@ -205,42 +205,15 @@ WINIT_GEMM_INLINE ptrdiff_t T(tile_start)(ptrdiff_t m, ptrdiff_t t)
     return t * height + (t < taller ? t : taller);
 }
 
-/* Rows [row, row + rows) of the m rows of a slab, kc columns each, from a view that starts at `row`. */
-WINIT_GEMM_INLINE void T(pack_a)(T(view) a, ptrdiff_t m, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t kc, real *slab)
-{
-    const ptrdiff_t count = T(tile_count)(m), end = row + rows;
-    ptrdiff_t t = row / (m / count + 1);
-    while (row < end) {
-        while (t + 1 < count && T(tile_start)(m, t + 1) <= row) t++;
-        const ptrdiff_t start = T(tile_start)(m, t), next = t + 1 < count ? T(tile_start)(m, t + 1) : m;
-        const ptrdiff_t height = next - start, here = (next < end ? next : end) - row;
-        real *to = slab + start * kc + (row - start);
-        if (a.row == 1) {
-            for (ptrdiff_t k = 0; k < kc; k++) {
-                for (ptrdiff_t r = 0; r < here; r++) to[k * height + r] = a.data[k * a.column + r];
-            }
-        } else {
-            for (ptrdiff_t r = 0; r < here; r++) {
-                const real *from = a.data + r * a.row;
-                if (a.column == 1) {
-                    for (ptrdiff_t k = 0; k < kc; k++) to[k * height + r] = from[k];
-                } else {
-                    for (ptrdiff_t k = 0; k < kc; k++) to[k * height + r] = from[k * a.column];
-                }
-            }
-        }
-        a.data += here * a.row;
-        row += here;
-    }
-}
-
 #if WINIT_BITS == 32 && defined(WINIT_AVX512)
-/* 16 rows of 16 numbers, `row` apart, as 16 columns, NR apart. */
-WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, float *to)
+/* LANES rows of LANES numbers, `row` apart, as as many columns, `column` apart, in order. Rows past `last` are not read:
+ * it stands for them. */
+WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, ptrdiff_t last, float *to,
+                                             ptrdiff_t column)
 {
     __m512 r[16], s[16];
     WINIT_UNROLL
-    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(from + i * row);
+    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(from + (i < last ? i : last) * row);
     WINIT_UNROLL
     for (int i = 0; i < 16; i += 2) {
         s[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
@@ -261,19 +234,22 @@ WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, f
         const __m512 low23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
         const __m512 high01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xDD);
         const __m512 high23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xDD);
-        _mm512_storeu_ps(to + (0 + i) * NR, _mm512_shuffle_f32x4(low01, low23, 0x88));
-        _mm512_storeu_ps(to + (8 + i) * NR, _mm512_shuffle_f32x4(low01, low23, 0xDD));
-        _mm512_storeu_ps(to + (4 + i) * NR, _mm512_shuffle_f32x4(high01, high23, 0x88));
-        _mm512_storeu_ps(to + (12 + i) * NR, _mm512_shuffle_f32x4(high01, high23, 0xDD));
+        s[i] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+        s[8 + i] = _mm512_shuffle_f32x4(low01, low23, 0xDD);
+        s[4 + i] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+        s[12 + i] = _mm512_shuffle_f32x4(high01, high23, 0xDD);
     }
+    WINIT_UNROLL
+    for (int i = 0; i < 16; i++) _mm512_storeu_ps(to + i * column, s[i]);
 }
 #define WINIT_TRANSPOSE_LANES 1
 #elif WINIT_BITS == 32 && defined(WINIT_AVX2)
-WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, float *to)
+WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, ptrdiff_t last, float *to,
+                                             ptrdiff_t column)
 {
     __m256 r[8], s[8];
     WINIT_UNROLL
-    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(from + i * row);
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(from + (i < last ? i : last) * row);
     WINIT_UNROLL
     for (int i = 0; i < 8; i += 2) {
         s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
@@ -287,28 +263,94 @@ WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, f
         r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xEE);
     }
     WINIT_UNROLL
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(to + i * NR, _mm256_permute2f128_ps(r[i], r[4 + i], 0x20));
-        _mm256_storeu_ps(to + (4 + i) * NR, _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
+    for (int i = 0; i < 8; i++) {
+        const __m256 low = r[i & 3], high = r[4 + (i & 3)];
+        _mm256_storeu_ps(to + i * column,
+                         i < 4 ? _mm256_permute2f128_ps(low, high, 0x20) : _mm256_permute2f128_ps(low, high, 0x31));
     }
 }
 #define WINIT_TRANSPOSE_LANES 1
 #elif WINIT_BITS == 32 && defined(WINIT_NEON)
-WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, float *to)
+WINIT_GEMM_INLINE void winit_transpose_lanes(const float *from, ptrdiff_t row, ptrdiff_t last, float *to,
+                                             ptrdiff_t column)
 {
-    const float32x4_t r0 = vld1q_f32(from), r1 = vld1q_f32(from + row);
-    const float32x4_t r2 = vld1q_f32(from + 2 * row), r3 = vld1q_f32(from + 3 * row);
+    const float32x4_t r0 = vld1q_f32(from), r1 = vld1q_f32(from + (1 < last ? 1 : last) * row);
+    const float32x4_t r2 = vld1q_f32(from + (2 < last ? 2 : last) * row);
+    const float32x4_t r3 = vld1q_f32(from + (3 < last ? 3 : last) * row);
     const float32x4_t s0 = vzip1q_f32(r0, r2), s1 = vzip2q_f32(r0, r2);
     const float32x4_t s2 = vzip1q_f32(r1, r3), s3 = vzip2q_f32(r1, r3);
     vst1q_f32(to, vzip1q_f32(s0, s2));
-    vst1q_f32(to + NR, vzip2q_f32(s0, s2));
-    vst1q_f32(to + 2 * NR, vzip1q_f32(s1, s3));
-    vst1q_f32(to + 3 * NR, vzip2q_f32(s1, s3));
+    vst1q_f32(to + column, vzip2q_f32(s0, s2));
+    vst1q_f32(to + 2 * column, vzip1q_f32(s1, s3));
+    vst1q_f32(to + 3 * column, vzip2q_f32(s1, s3));
 }
 #define WINIT_TRANSPOSE_LANES 1
 #else
 #define WINIT_TRANSPOSE_LANES 0
 #endif
+
+/* A whole tile, kc columns of `height` rows, from rows whose numbers run on. Columns are stored LANES numbers at a time;
+ * what that writes past a column's end is overwritten by the columns after it, of which the last LANES are stored number
+ * by number. */
+WINIT_GEMM_INLINE void T(pack_rows)(const real *from, ptrdiff_t row, ptrdiff_t height, ptrdiff_t kc, real *to)
+{
+    ptrdiff_t k = 0;
+#if WINIT_TRANSPOSE_LANES
+    for (; k + 2 * LANES <= kc; k += LANES) {
+        for (ptrdiff_t r = (height - 1) / LANES * LANES; r >= 0; r -= LANES) {
+            winit_transpose_lanes(from + r * row + k, row, height - 1 - r, to + k * height + r, height);
+        }
+    }
+#endif
+    for (ptrdiff_t r = 0; r < height; r++) {
+        for (ptrdiff_t rest = k; rest < kc; rest++) to[rest * height + r] = from[r * row + rest];
+    }
+}
+
+/* The same from columns whose numbers run on, with at least LANES more rows after these. */
+WINIT_GEMM_INLINE void T(pack_columns)(const real *from, ptrdiff_t column, ptrdiff_t height, ptrdiff_t kc, real *to)
+{
+    ptrdiff_t k = 0;
+    for (; k + LANES < kc; k++) {
+        for (ptrdiff_t r = 0; r < height; r += LANES) T(store)(to + k * height + r, T(load)(from + k * column + r));
+    }
+    for (; k < kc; k++) {
+        for (ptrdiff_t r = 0; r < height; r++) to[k * height + r] = from[k * column + r];
+    }
+}
+
+/* Rows [row, row + rows) of the m rows of a slab, kc columns each, from a view that starts at `row`. */
+WINIT_GEMM_INLINE void T(pack_a)(T(view) a, ptrdiff_t m, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t kc, real *slab)
+{
+    const ptrdiff_t count = T(tile_count)(m), end = row + rows;
+    ptrdiff_t t = row / (m / count + 1);
+    while (row < end) {
+        while (t + 1 < count && T(tile_start)(m, t + 1) <= row) t++;
+        const ptrdiff_t start = T(tile_start)(m, t), next = t + 1 < count ? T(tile_start)(m, t + 1) : m;
+        const ptrdiff_t height = next - start, here = (next < end ? next : end) - row;
+        real *to = slab + start * kc + (row - start);
+        if (here == height && a.column == 1) {
+            T(pack_rows)(a.data, a.row, height, kc, to);
+        } else if (here == height && a.row == 1 && next + LANES <= m && a.column >= MR + LANES) {
+            T(pack_columns)(a.data, a.column, height, kc, to);
+        } else if (a.row == 1) {
+            for (ptrdiff_t k = 0; k < kc; k++) {
+                for (ptrdiff_t r = 0; r < here; r++) to[k * height + r] = a.data[k * a.column + r];
+            }
+        } else {
+            for (ptrdiff_t r = 0; r < here; r++) {
+                const real *from = a.data + r * a.row;
+                if (a.column == 1) {
+                    for (ptrdiff_t k = 0; k < kc; k++) to[k * height + r] = from[k];
+                } else {
+                    for (ptrdiff_t k = 0; k < kc; k++) to[k * height + r] = from[k * a.column];
+                }
+            }
+        }
+        a.data += here * a.row;
+        row += here;
+    }
+}
 
 /* A panel: kc rows of n columns of B, filled up with zeros to NR. Whole panels whose rows run on are packed by the
  * micro-kernel instead. */
@@ -322,7 +364,7 @@ WINIT_GEMM_INLINE void T(pack_b)(T(view) b, ptrdiff_t kc, ptrdiff_t n, real *pan
         for (ptrdiff_t k = 0; kc >= LANES && done < kc; k = k == 0 && head > 0 ? head : k + LANES) {
             if (k > kc - LANES) k = kc - LANES;
             for (int v = 0; v < NV; v++) {
-                winit_transpose_lanes(b.data + k + v * LANES * b.column, b.column, panel + k * NR + v * LANES);
+                winit_transpose_lanes(b.data + k + v * LANES * b.column, b.column, LANES - 1, panel + k * NR + v * LANES, NR);
             }
             done = k + LANES;
         }

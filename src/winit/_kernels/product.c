@@ -84,7 +84,7 @@ static void give_block(char *memory)
 
 int winit_product_begin(winit_product *p)
 {
-    const size_t counters = (size_t)p->slabs * 2 + (size_t)p->m_blocks * p->n_blocks * p->splits;
+    const size_t blocks = (size_t)p->m_blocks * p->n_blocks * p->splits, counters = (size_t)p->slabs * 2 + blocks * 3;
     const size_t slabs = p->slab_bytes * p->buffers, works = p->work_bytes * p->threads;
     p->memory = take_block(64 + slabs + works + counters * sizeof(int64_t) + p->threads * sizeof(int));
     if (p->memory == NULL) return -1;
@@ -93,6 +93,8 @@ int winit_product_begin(winit_product *p)
     p->packed = (_Atomic int64_t *)(p->work + works);
     p->multiplied = p->packed + p->slabs;
     p->progress = p->multiplied + p->slabs;
+    p->claimed = p->progress + blocks;
+    p->owner = p->claimed + blocks;
     p->busy = (_Atomic int *)(p->packed + counters);
     memset((void *)p->packed, 0, counters * sizeof(int64_t) + p->threads * sizeof(int));
     atomic_init(&p->next, 0);
