@@ -125,6 +125,9 @@ WINIT_GEMM_INLINE float winit_emulated_fma_f32(float a, float b, float c)
 #define LANES (128 / WINIT_BITS)
 #define MR 4
 #endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#undef VEC_STREAM /* sanitizers do not see these stores */
+#endif
 #define NV 2 /* vectors to a row of a tile */
 #define NR (NV * LANES)
 
