@@ -1,23 +1,36 @@
 """Compare dense passes round by round: one of winit, one of each peer, one of the peak, and again.
 
-    python benchmarks/interleaved.py [--rounds 9] [--signal]
+    python benchmarks/interleaved.py [--rounds 9] [--signal] [--avx2]
 
 On a shared machine the seconds between two tests of pytest-benchmark are enough for another's load to decide a ratio;
 here whatever happens to one of a group happens to all. Prints a table of medians; the peers, shapes and activations are
 those of test_dense.py, or with --signal those of test_lab.py. Between calls there is a pause in which thread pools fall
-asleep.
+asleep. With --avx2 winit, NumPy and torch do without AVX-512; JAX, whose products do not heed XLA's option for that, is
+left out.
 """
 
 import argparse
 import gc
+import os
 import statistics
+import sys
 import time
 
 import peak
 import test_lab
 from test_dense import PASSES, SHAPES, layer
 
+import winit
 from conftest import THREADS, installed
+
+# Libraries read these when they are loaded.
+AVX2 = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+}
 
 
 def rounds_of(calls, rounds):
@@ -39,11 +52,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--signal", action="store_true", help="the statistics of winit.lab.signal instead")
+    parser.add_argument("--avx2", action="store_true", help="without AVX-512")
     asked = parser.parse_args()
-    if asked.signal:
-        signals(asked.rounds)
-    else:
-        passes(asked.rounds)
+    if asked.avx2 and not AVX2.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **AVX2})
+    with winit.use_engine("cython", "avx2" if asked.avx2 else None):
+        if asked.signal:
+            signals(asked.rounds)
+        else:
+            passes(asked.rounds, asked.avx2)
 
 
 def signals(rounds):
@@ -59,9 +76,9 @@ def signals(rounds):
         print(f"| {name} | {bare:.2f} | {whole:.2f} | {whole / bare:.2f}x | {whole - bare:.2f} |")
 
 
-def passes(rounds):
-    libraries = [name for name in PASSES if name == "winit" or installed(name)]
-    multiply_adds = peak.build()
+def passes(rounds, avx2):
+    libraries = [name for name in PASSES if name == "winit" or (installed(name) and not (avx2 and name == "jax"))]
+    multiply_adds = peak.build("-mavx2 -mfma" if avx2 else "-march=native")
     few = peak.ROUNDS // 4
     print(
         "| forward and backward | " + " | ".join(f"{name}, ms" for name in libraries) + " | by the fastest | of peak |"
