@@ -268,6 +268,90 @@ def test_what_all_threads_share_is_left_alone(monkeypatch):
             winit.fill(winit.draw(winit.normal(), 4, seed=0, dtype=dtype), winit.normal(), seed=0, dtype=dtype)
 
 
+# ---- processors
+
+needs_affinity = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two processors to choose from",
+)
+
+
+def ranges_of(kind):
+    """A range of work that takes some 50 ms, and what to do with it."""
+    from winit._kernels import dense, sample
+
+    isa = winit.engines()["cython"]["instruction_sets"][0]
+    if kind == "fill":
+        bound = sample.Fill(isa, 2, 1, (1, 2), (0.0, 1.0), np.zeros(1_000_000), 0, (1,))
+        return lambda: bound.run(0, bound.size)
+    if kind == "sparse":
+        out = np.zeros((2000, 2000))
+        bound = sample.Sparse(isa, 1, (1, 2), (0.0, 1.0), out.shape, (True, False), 400, out, (0, 0))
+        return lambda: bound.run(0, bound.size)
+    a = np.ones((400, 400))
+    bound = dense.Product(isa, a, a, np.zeros((400, 400)), 1, exact=True)
+    return lambda: bound.run(1 << 30)
+
+
+@needs_affinity
+@pytest.mark.parametrize("kind", ["fill", "sparse", "dense"])
+def test_a_helper_leaves_the_processor_of_its_caller_for_one_range(kind):
+    """It may run anywhere before and after. That it starts there is the system's choice: forced here, and retried."""
+    from winit._kernels import sample
+
+    allowed = os.sched_getaffinity(0)
+    shared = min(allowed)
+    seen, after = [], []
+
+    def call(start):
+        os.sched_setaffinity(0, {shared})
+        start.begin(False)
+        ranges_of("fill")()  # tells where it runs
+        start.end()
+
+    def help_(start, work, ready):
+        os.sched_setaffinity(0, {shared})
+        os.sched_setaffinity(0, allowed)
+        ready.append(threading.get_native_id())
+        start.begin(True)
+        work()
+        start.end()
+        after.append(os.sched_getaffinity(0))
+
+    for _ in range(50):
+        start, work, ready = sample.Start(), ranges_of(kind), []
+        caller = threading.Thread(target=call, args=(start,))
+        caller.start()
+        caller.join()
+        helper = threading.Thread(target=help_, args=(start, work, ready))
+        helper.start()
+        while helper.is_alive():
+            if ready:
+                try:
+                    seen.append(os.sched_getaffinity(ready[0]))
+                except ProcessLookupError:  # it ended
+                    break
+            time.sleep(2e-3)
+        helper.join()
+        if allowed - {shared} in seen:
+            break
+    assert allowed - {shared} in seen
+    assert all(each == allowed for each in after)
+    assert os.sched_getaffinity(0) == allowed
+
+
+@needs_affinity
+def test_a_call_leaves_the_callers_processors_alone():
+    before = os.sched_getaffinity(0)
+    found = []
+    plan = winit.Plan({"w": winit.Param((1200, 1200), winit.he_normal(), "float32")})
+    plan.build(seed=0, threads=3)
+    worker = threading.Thread(target=lambda: found.append(os.sched_getaffinity(0)))
+    worker.start()
+    worker.join()
+    assert os.sched_getaffinity(0) == before == found[0]
+
+
 # ---- nothing at rest
 
 

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from winit import _kernels
+
 __all__ = ["available_threads", "run_tasks"]
 
 
@@ -51,9 +53,13 @@ def run_tasks(work: Callable[[Any], None], tasks: Iterable[Any], threads: int | 
     else:
         queue = _Taken(tasks)
     errors: list[BaseException] = []
+    # After a pause a virtual machine's kernel starts helpers on the caller's own processor, for milliseconds.
+    start = _kernels.thread_start() if most > 1 else None
 
     def worker(ended: threading.Event | None = None) -> None:
         try:
+            if start is not None:
+                start.begin(ended is not None)
             while not errors:
                 try:
                     task = queue.popleft()
@@ -63,6 +69,8 @@ def run_tasks(work: Callable[[Any], None], tasks: Iterable[Any], threads: int | 
         except BaseException as error:
             errors.append(error)
         finally:
+            if start is not None:
+                start.end()
             if ended is not None:
                 ended.set()
 

@@ -9,6 +9,7 @@ The contract. An engine is a module that offers
     Sparse.rows(first, last, unit_step, input_step, inputs, values)   inputs of units, ascending, and the values there
     words(isa, key, tag, lo, dest)                            the raw stream, from word lo on
     fill_memory(isa, law, dtype, key, params, address, size)  of "cython" alone: contiguous memory
+    Start()               of "cython" alone: begin(helper) before a thread's ranges of one call, end() after them
     instruction_sets()    of "cython" alone: the builds that can run here, widest last; the others have one, "baseline"
 
 law and dtype are row numbers of LAWS and DTYPES; key is two 32-bit words; params are the law's numbers, which
@@ -74,7 +75,7 @@ except ModuleNotFoundError as error:  # installed with WINIT_NO_EXTENSIONS=1
     sample = None
 
 __all__ = ["DTYPES", "LAWS", "default_float_mode", "dense_in_use", "device_engine", "drawing_for", "engines", "in_use"]
-__all__ += ["use_engine"]
+__all__ += ["thread_start", "use_engine"]
 
 LAWS = ("constant", "uniform", "normal", "truncated_normal")
 DTYPES = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -196,6 +197,11 @@ def default_float_mode() -> AbstractContextManager[object]:
     Without the extension there is none: the NumPy engine then computes in whatever mode the process is in.
     """
     return nullcontext() if sample is None else sample.DefaultFloatMode()
+
+
+def thread_start() -> Any:
+    """Return what keeps the threads of a call apart while they start (sample.Start); None without the extension."""
+    return None if sample is None else sample.Start()
 
 
 def dense_in_use() -> tuple[Any, str]:

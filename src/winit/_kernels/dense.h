@@ -13,13 +13,7 @@
 #include "activations.h"
 #include "dense_table.h"
 #include "float_mode.h"
-#if defined(_WIN32)
-__declspec(dllimport) int __stdcall SwitchToThread(void); /* windows.h defines macros of short names */
-#define WINIT_YIELD() SwitchToThread()
-#else
-#include <sched.h>
-#define WINIT_YIELD() sched_yield()
-#endif
+#include "processors.h"
 #if defined(__SSE2__)
 #include <immintrin.h>
 #define WINIT_PAUSE() _mm_pause()

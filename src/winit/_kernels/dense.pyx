@@ -10,7 +10,14 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyO
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from winit._kernels.sample cimport table_named, winit_fill_fn, winit_key
+from winit._kernels.sample cimport (
+    table_named,
+    take_place,
+    winit_fill_fn,
+    winit_key,
+    winit_leave_place,
+    winit_place,
+)
 
 cdef extern from "dense_table.h" nogil:
     enum winit_real:
@@ -339,8 +346,11 @@ cdef class Product:
     def run(self, int64_t limit):
         """Do up to `limit` of the tasks that are left; returns how many it did."""
         cdef int64_t done
+        cdef winit_place place
         with nogil:
+            take_place(&place)
             done = self.kernel(&self.spec, limit)
+            winit_leave_place(&place)
         return done
 
     @property

@@ -29,3 +29,12 @@ cdef enum:
     STREAM_BYTES = 4194304  # fills of at least this many contiguous bytes go past the cache; see docs/design.md
 
 cdef const winit_table *table_named(str isa) except NULL
+cdef extern from "processors.h" nogil:
+    ctypedef struct winit_start:
+        int processor
+    ctypedef struct winit_place:
+        pass
+    void winit_take_place(winit_start *, bint helper, winit_place *)
+    void winit_leave_place(const winit_place *)
+
+cdef void take_place(winit_place *) noexcept nogil

@@ -42,6 +42,14 @@ cdef extern from "float_mode.h" nogil:
     winit_float_mode winit_default_float_mode()
     void winit_restore_float_mode(winit_float_mode)
 
+cdef extern from *:
+    """
+    static WINIT_THREAD_LOCAL winit_start *winit_starting; /* until this thread's first range of a call */
+    static WINIT_THREAD_LOCAL int winit_helping;
+    """
+    winit_start *winit_starting
+    int winit_helping
+
 cdef enum:
     MAX_NDIM = 64
     TABLES = 4
@@ -56,6 +64,34 @@ tables[3] = winit_table_avx512()
 def instruction_sets():
     """Return the instruction sets that this build has and this processor runs, widest last."""
     return tuple(tables[i].name.decode() for i in range(TABLES) if tables[i] != NULL)
+
+
+cdef class Start:
+    """Keeps the threads of one call apart while they start (processors.h).
+
+    Each calls begin before its ranges, with whether it is a helper of the thread that was called, and end after them.
+    """
+
+    cdef winit_start spec
+
+    def __cinit__(self):
+        self.spec.processor = -1
+
+    def begin(self, bint helper):
+        global winit_starting, winit_helping
+        winit_starting = &self.spec
+        winit_helping = helper
+
+    def end(self):
+        global winit_starting
+        winit_starting = NULL
+
+
+cdef void take_place(winit_place *place) noexcept nogil:
+    """Begin a range of work that a thread may be busy with for a while; winit_leave_place ends it."""
+    global winit_starting
+    winit_take_place(winit_starting, winit_helping, place)
+    winit_starting = NULL
 
 
 cdef dict rows = {tables[i].name.decode(): i for i in range(TABLES) if tables[i] != NULL}
@@ -151,8 +187,11 @@ cdef class Fill:
         """Fill positions lo..hi of the destination."""
         if not 0 <= lo <= hi <= self.size:
             raise ValueError(f"range [{lo}, {hi}) outside [0, {self.size})")
+        cdef winit_place place
         with nogil:
+            take_place(&place)
             self.run_nogil(lo, hi)
+            winit_leave_place(&place)
 
     cdef void run_nogil(self, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         cdef Py_ssize_t where[MAX_NDIM]
@@ -301,14 +340,17 @@ cdef class Sparse:
         """Fill positions lo..hi of the destination: zeros, and the connections among them."""
         cdef int failed
         cdef winit_float_mode saved
+        cdef winit_place place
         if not 0 <= lo <= hi <= self.size:
             raise ValueError(f"range [{lo}, {hi}) outside [0, {self.size})")
         with nogil:
+            take_place(&place)
             saved = winit_default_float_mode()
             if not self.spec.adding:
                 self.clear.run_nogil(lo, hi)
             failed = winit_sparse_write(&self.spec, self.first + lo, hi - lo)
             winit_restore_float_mode(saved)
+            winit_leave_place(&place)
         if failed:
             raise MemoryError("no memory for the inputs of a unit")
 
