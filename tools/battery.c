@@ -1,6 +1,7 @@
 /* One test of a TestU01 battery on words or normals of winit.h; tools/battery.py compiles and calls this.
  *
  *     battery BATTERY TEST STREAM OUTPUT SEED      prints a line for each statistic: its p-value, a tab, its name
+ *     battery bytes 0 STREAM OUTPUT SEED           writes words, of normals the first 32 bits of Φ, until nobody reads
  *
  * Streams: how what is tested is made of tensors. Every test begins at a place of its own. */
 #include <math.h>
@@ -50,6 +51,18 @@ static double next_normal(void)
     return u < 1 ? u : 1 - 0x1p-53;
 }
 
+static int write_bytes(int words)
+{
+    static uint32_t some[1 << 14];
+    const size_t count = sizeof some / sizeof *some;
+    do {
+        for (size_t i = 0; i < count; i++) {
+            some[i] = !words ? (uint32_t)(next_normal() * 0x1p32) : tensors == 1 ? next_word_of_one() : next_word();
+        }
+    } while (fwrite(some, sizeof *some, count, stdout) == count);
+    return 0;
+}
+
 static void make_keys(const char *stream, uint64_t seed)
 {
     char name[32] = "weight";
@@ -81,8 +94,9 @@ int main(int count, char **given)
     const int test = atoi(given[2]), words = strcmp(given[4], "words") == 0;
     const uint64_t seed = strtoull(given[5], NULL, 10);
     int repeat[200] = {0};
-    if (winit_check() != 0 || test < 1 || test >= 200) return 2;
+    if (winit_check() != 0 || test < 0 || test >= 200) return 2;
     make_keys(given[3], seed);
+    if (strcmp(battery, "bytes") == 0) return write_bytes(words);
     place = (uint64_t)test << 40;
     repeat[test] = 1;
     swrite_Basic = FALSE;

@@ -1,10 +1,14 @@
 """Run TestU01's batteries on winit's streams, test by test, and record each: the next run goes on where this one ended.
 
     python tools/battery.py run --battery Crush --stream names --output words [--jobs 2] [--minutes 60]
+    python tools/battery.py practrand --program RNG_test --stream names --output words [--size 32GB]
     python tools/battery.py table                                         what was recorded, as docs/trust.md has it
 
 TestU01 (L'Ecuyer and Simard 2007) is Debian's libtestu01-0-dev, of its non-free section; a C compiler is needed too.
-battery.c generates: words of the stream, or float64 normals through the normal distribution function. Streams:
+battery.c generates: words of the stream, or float64 normals through the normal distribution function. PractRand's
+RNG_test (Doty-Humphrey; https://github.com/rurban/PractRand has its sources: g++ -O2 -Iinclude -Itools src/*.cpp
+src/RNGs/*.cpp src/RNGs/other/*.cpp tools/RNG_test.cpp -o RNG_test -lpthread) reads the same streams as bytes, and is
+begun anew each time. Streams:
 
 one      the words of one tensor
 seeds    1024 neighbouring seeds take turns
@@ -16,6 +20,7 @@ import argparse
 import csv
 import math
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,10 +31,12 @@ import winit
 
 HERE = pathlib.Path(__file__).parent
 RECORD = HERE / "battery.csv"
+PRACTRAND = HERE / "practrand.csv"
 TESTS = {"SmallCrush": 10, "Crush": 96, "BigCrush": 106}
 STREAMS, OUTPUTS = ("one", "seeds", "names", "many"), ("words", "normals")
 FAILED, SUSPECT = 1e-10, 1e-4  # TestU01's own bounds: beyond the first a generator fails; the second is looked at again
 FIELDS = ("battery", "stream", "output", "seed", "test", "statistic", "p")
+LENGTHS = ("version", "stream", "output", "seed", "log2_bytes", "results", "anomalies")
 
 
 def build(directory):
@@ -54,12 +61,22 @@ def one_test(program, battery, test, stream, output, seed=0):
     return found
 
 
-def recorded():
+def recorded(record=RECORD):
     """The rows of earlier runs."""
-    if not RECORD.exists():
+    if not record.exists():
         return []
-    with RECORD.open(newline="") as file:
+    with record.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_rows(record, fields, rows):
+    """Append rows to a record."""
+    fresh = not record.exists()
+    with record.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if fresh:
+            writer.writerow(fields)
+        writer.writerows(rows)
 
 
 def run(asked):
@@ -83,15 +100,46 @@ def run(asked):
             for test, found in pool.map(work, tests):
                 if found is None:
                     continue
-                fresh = not RECORD.exists()
-                with RECORD.open("a", newline="") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    if fresh:
-                        writer.writerow(FIELDS)
-                    for name, p in found:
-                        writer.writerow([asked.battery, asked.stream, asked.output, asked.seed, test, name, f"{p:.6g}"])
-                        if min(p, 1 - p) < SUSPECT:
-                            print(f"{asked.battery} {asked.stream} {asked.output} {name}: p = {p:.3g}", flush=True)
+                of = asked.battery, asked.stream, asked.output
+                write_rows(RECORD, FIELDS, [[*of, asked.seed, test, name, f"{p:.6g}"] for name, p in found])
+                for name, p in found:
+                    if min(p, 1 - p) < SUSPECT:
+                        print(*of, f"{name}: p = {p:.3g}", flush=True)
+
+
+def read_lengths(lines):
+    """What RNG_test prints, length by length: (log2 of the bytes, results, anomalies as it words them)."""
+    log2, anomalies = None, []
+    for line in lines:
+        if found := re.search(r"^length= .*\(2\^(\d+) bytes\)", line):
+            log2, anomalies = int(found[1]), []
+        elif found := re.search(r"^  no anomalies in (\d+) test result", line):
+            yield log2, int(found[1]), []
+        elif found := re.search(r"^  \.\.\.and (\d+) test result.* without anomalies", line):
+            yield log2, int(found[1]) + len(anomalies), anomalies
+        elif log2 is not None and "R=" in line:
+            name, rest = line.split("R=", 1)
+            anomalies.append(f"{name.strip()}: {' '.join(rest.split()[1:])}")
+
+
+def practrand(asked):
+    """Run PractRand's RNG_test on a stream, and record what it says at each length."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = subprocess.Popen(
+            [build(directory), "bytes", "0", asked.stream, asked.output, str(asked.seed)], stdout=subprocess.PIPE
+        )
+        with made:
+            tested = subprocess.Popen(
+                [asked.program, "stdin32", "-tlmax", asked.size], stdin=made.stdout, stdout=subprocess.PIPE, text=True
+            )
+            made.stdout.close()
+            with tested:
+                version = re.search(r"version (\S+)", next(tested.stdout, "version ?"))[1]
+                for log2, results, anomalies in read_lengths(tested.stdout):
+                    row = [version, asked.stream, asked.output, asked.seed, log2, results, "; ".join(anomalies)]
+                    write_rows(PRACTRAND, LENGTHS, [row])
+                    if anomalies:
+                        print(asked.stream, asked.output, f"2^{log2} bytes:", *anomalies, flush=True)
 
 
 def table():
@@ -116,6 +164,15 @@ def table():
         expected = 2 * SUSPECT * total
         print(f"\n{total} statistics; of so many {expected:.2g} are expected outside 10^-4", end="")
         print(f", and none with probability {math.exp(-expected):.0%}.")
+    longest = {}
+    for row in recorded(PRACTRAND):
+        longest.setdefault((row["output"], row["stream"], row["seed"]), []).append(row)
+    print("\n| PractRand of | stream | bytes | results at all lengths | anomalies |\n|---|---|---|---|---|")
+    for (output, stream, seed), rows in longest.items():
+        label = stream if seed == "0" else f"{stream}, seed {seed}"
+        most, results = max(int(row["log2_bytes"]) for row in rows), sum(int(row["results"]) for row in rows)
+        anomalies = "; ".join(f"2^{row['log2_bytes']}: {row['anomalies']}" for row in rows if row["anomalies"])
+        print(f"| {output} | {label} | 2^{most} | {results} | {anomalies or 'none'} |")
 
 
 def main():
@@ -123,17 +180,21 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
     runs.add_argument("--battery", choices=TESTS, default="SmallCrush")
-    runs.add_argument("--stream", choices=STREAMS, default="one")
-    runs.add_argument("--output", choices=OUTPUTS, default="words")
-    runs.add_argument("--seed", type=int, default=0)
     runs.add_argument("--jobs", type=int, default=2)
     runs.add_argument("--minutes", type=float, default=math.inf)
+    streams = commands.add_parser("practrand")
+    streams.add_argument("--program", required=True, help="PractRand's RNG_test")
+    streams.add_argument("--size", default="32GB")
+    for parts in (runs, streams):
+        parts.add_argument("--stream", choices=STREAMS, default="one")
+        parts.add_argument("--output", choices=OUTPUTS, default="words")
+        parts.add_argument("--seed", type=int, default=0)
     commands.add_parser("table")
     asked = parser.parse_args()
     if asked.command == "table":
         table()
     else:
-        run(asked)
+        {"run": run, "practrand": practrand}[asked.command](asked)
     return 0
 
 
