@@ -3,9 +3,12 @@
 import pathlib
 import runpy
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
+
+import winit
 
 TOOLS = pathlib.Path(__file__).parents[1] / "tools"
 pytestmark = pytest.mark.slow
@@ -27,6 +30,49 @@ def test_small_crush(battery, stream, output):
     found = [each for test in range(1, 11) for each in tool["one_test"](program, "SmallCrush", test, stream, output)]
     assert len(found) == 15
     assert all(1e-6 < p < 1 - 1e-6 for _, p in found), found
+
+
+RNG_TEST = """\
+RNG_test using PractRand version 0.95
+RNG = RNG_stdin32, seed = unknown
+test set = core, folding = standard (32 bit)
+
+rng=RNG_stdin32, seed=unknown
+length= 16 megabytes (2^24 bytes), time= 4.2 seconds
+  no anomalies in 120 test result(s)
+
+rng=RNG_stdin32, seed=unknown
+length= 32 megabytes (2^25 bytes), time= 8.4 seconds
+  Test Name                         Raw       Processed     Evaluation
+  TMFn(2+0):wl                      R=+168.5  p~=   2e-94     FAIL !!!!!
+  [Low8/32]Gap-16:A                 R=  -9.2  p =1-7.6e-9    VERY SUSPICIOUS
+  ...and 128 test result(s) without anomalies
+
+"""
+
+
+def test_what_practrand_says_is_read():
+    """Its words about a linear congruential generator."""
+    read_lengths = runpy.run_path(str(TOOLS / "battery.py"))["read_lengths"]
+    assert list(read_lengths(RNG_TEST.splitlines())) == [
+        (24, 120, []),
+        (25, 130, ["TMFn(2+0):wl: p~= 2e-94 FAIL !!!!!", "[Low8/32]Gap-16:A: p =1-7.6e-9 VERY SUSPICIOUS"]),
+    ]
+
+
+def test_bytes_are_the_words_of_the_streams(battery):
+    """What PractRand is given, against words() of the tensors that take turns."""
+    _, program = battery
+    for stream in ("one", "names"):
+        with subprocess.Popen([program, "bytes", "0", stream, "words", "7"], stdout=subprocess.PIPE) as made:
+            given = np.frombuffer(made.stdout.read(4 * 2500), "<u4")
+            made.stdout.close()
+        if stream == "one":
+            expected = winit.words(7, "weight", 0, 2500)
+        else:
+            turns = [winit.words(7, f"layer.{i}", 0, 3) for i in range(1000)]
+            expected = np.stack(turns, axis=1).ravel()[:2500]
+        assert (given == expected).all(), stream
 
 
 def test_ten_to_the_eighth_values_of_each_law(capsys):
