@@ -10,14 +10,7 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyO
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from winit._kernels.sample cimport (
-    table_named,
-    take_place,
-    winit_fill_fn,
-    winit_key,
-    winit_leave_place,
-    winit_place,
-)
+from winit._kernels.sample cimport begin_range, end_range, table_named, winit_fill_fn, winit_key, winit_start
 
 cdef extern from "dense_table.h" nogil:
     enum winit_real:
@@ -346,11 +339,11 @@ cdef class Product:
     def run(self, int64_t limit):
         """Do up to `limit` of the tasks that are left; returns how many it did."""
         cdef int64_t done
-        cdef winit_place place
+        cdef winit_start *start
         with nogil:
-            take_place(&place)
+            start = begin_range()
             done = self.kernel(&self.spec, limit)
-            winit_leave_place(&place)
+            end_range(start)
         return done
 
     @property

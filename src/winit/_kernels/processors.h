@@ -1,9 +1,10 @@
 /* The processors that threads of one call start on.
  *
  * Where a virtual machine's processor is halted, Linux takes it for one that the host has taken away: a thread that is
- * started or woken is then put where its waker runs, and shares that processor for 1 to 4 ms, until the scheduler
- * balances its queues. So in their first range of work, in which nobody holds the GIL, the caller says where it runs and
- * both give way once; a helper that finds itself on the caller's processor does that range on any of the others. */
+ * started or woken is then queued where its waker runs, and the two share that processor for 1 to 4 ms, until the
+ * scheduler balances its queues. So in its first range of work, which holds no GIL, each thread of a call asks the system
+ * whether another of them waits for the very processor it runs on: the caller then sends a waiting helper to any of the
+ * others, and a helper goes there itself, until its range ends. */
 #ifndef WINIT_PROCESSORS_H
 #define WINIT_PROCESSORS_H
 
@@ -17,59 +18,134 @@ __declspec(dllimport) int __stdcall SwitchToThread(void); /* windows.h defines m
 #include <sched.h>
 #define WINIT_YIELD() sched_yield()
 #endif
-
 #if defined(_MSC_VER)
 #define WINIT_THREAD_LOCAL __declspec(thread)
 #else
 #define WINIT_THREAD_LOCAL _Thread_local
 #endif
 
-typedef struct {
-    _Atomic int processor; /* that the caller was on in its first range; -1 before */
-} winit_start;
+enum { WINIT_ASKED = 16 }; /* helpers that the caller asks about; a question takes some 10 us */
 
 #if defined(__linux__) && defined(CPU_SETSIZE) /* with _GNU_SOURCE, as Python.h has it */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef struct {
-    cpu_set_t allowed;
-    int moved;
-} winit_place;
+    int caller, known; /* its thread; whether `allowed` is known */
+    cpu_set_t allowed; /* where the caller may run, and so its helpers */
+    _Atomic int helpers, helper[WINIT_ASKED], sent[WINIT_ASKED]; /* threads, and which may not run everywhere */
+} winit_start;
 
-/* Called at the start of a range; `start` is NULL after a thread's first. */
-static inline void winit_take_place(winit_start *start, int helper, winit_place *place)
+static inline void winit_start_init(winit_start *start)
 {
-    place->moved = 0;
-    if (start == NULL) return;
-    if (!helper) atomic_store_explicit(&start->processor, sched_getcpu(), memory_order_relaxed);
-    WINIT_YIELD();
-    if (!helper) return;
-    const int taken = atomic_load_explicit(&start->processor, memory_order_relaxed);
-    cpu_set_t others;
-    if (taken < 0 || taken >= CPU_SETSIZE || taken != sched_getcpu()) return;
-    if (sched_getaffinity(0, sizeof place->allowed, &place->allowed) != 0) return;
-    others = place->allowed;
-    CPU_CLR(taken, &others);
-    place->moved = CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0;
+    memset(start, 0, sizeof *start);
+    start->caller = (int)syscall(SYS_gettid);
+    start->known = sched_getaffinity(0, sizeof start->allowed, &start->allowed) == 0 && CPU_COUNT(&start->allowed) > 1;
 }
 
-/* Called at its end: the thread may run anywhere again. */
-static inline void winit_leave_place(const winit_place *place)
+/* A helper's place among the helpers, -1 where it has none. */
+static inline int winit_start_join(winit_start *start)
 {
-    if (place->moved) (void)sched_setaffinity(0, sizeof place->allowed, &place->allowed);
+    const int place = start->known ? atomic_fetch_add(&start->helpers, 1) : -1;
+    if (place < 0 || place >= WINIT_ASKED) return -1;
+    atomic_store(&start->helper[place], (int)syscall(SYS_gettid));
+    return place;
+}
+
+/* A file of /proc, NULL where it cannot be read. */
+static inline const char *winit_read_proc(const char *path, char *text, size_t room)
+{
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return NULL;
+    const ssize_t size = read(file, text, room - 1);
+    close(file);
+    if (size <= 0) return NULL;
+    text[size] = '\0';
+    return text;
+}
+
+/* Whether a thread could run, but waits for the processor that this one runs on, while the machine has others to spare. */
+static inline int winit_waits_here(int thread)
+{
+    char path[64], text[1024];
+    int runnable;
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+    const char *at = winit_read_proc(path, text, sizeof text);
+    if (at == NULL) return 0;
+    at = strrchr(at, ')'); /* of the name, after which fields 3 (state) to 39 (processor) follow */
+    if (at == NULL || at[1] != ' ' || at[2] != 'R') return 0;
+    for (int field = 2; field < 39; field++) {
+        at = strchr(at + 1, ' ');
+        if (at == NULL) return 0;
+    }
+    if (atoi(at + 1) != sched_getcpu()) return 0;
+    at = winit_read_proc("/proc/loadavg", text, sizeof text); /* three averages, threads that could run / threads */
+    return at != NULL && sscanf(at, "%*s %*s %*s %d/", &runnable) == 1 && runnable <= sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* Let a thread run anywhere but on this processor; 0 is this thread. Returns whether that is so now. */
+static inline int winit_send_away(const winit_start *start, int thread)
+{
+    const int here = sched_getcpu();
+    cpu_set_t others = start->allowed;
+    if (here < 0 || here >= CPU_SETSIZE) return 0;
+    CPU_CLR(here, &others);
+    return CPU_COUNT(&others) > 0 && sched_setaffinity(thread, sizeof others, &others) == 0;
+}
+
+/* Called at the start of a thread's first range. */
+static inline void winit_take_place(winit_start *start, int helping, int place)
+{
+    if (!start->known) return;
+    if (helping) {
+        if (place >= 0 && winit_waits_here(start->caller)) atomic_store(&start->sent[place], winit_send_away(start, 0));
+        return;
+    }
+    const int helpers = atomic_load(&start->helpers);
+    for (int i = 0; i < helpers && i < WINIT_ASKED; i++) {
+        const int helper = atomic_load(&start->helper[i]);
+        if (helper > 0 && winit_waits_here(helper)) atomic_store(&start->sent[i], winit_send_away(start, helper));
+    }
+}
+
+/* Called by a helper at the end of its first range, and of all: it may run anywhere again. */
+static inline void winit_leave_place(winit_start *start, int place)
+{
+    if (place >= 0 && atomic_exchange(&start->sent[place], 0)) {
+        (void)sched_setaffinity(0, sizeof start->allowed, &start->allowed);
+    }
 }
 
 #else
 
-typedef int winit_place;
+typedef struct {
+    int unused;
+} winit_start;
 
-static inline void winit_take_place(winit_start *start, int helper, winit_place *place)
+static inline void winit_start_init(winit_start *start) { start->unused = 0; }
+
+static inline int winit_start_join(winit_start *start)
 {
-    (void)helper;
-    *place = 0;
-    if (start != NULL) WINIT_YIELD();
+    (void)start;
+    return -1;
 }
 
-static inline void winit_leave_place(const winit_place *place) { (void)place; }
+static inline void winit_take_place(winit_start *start, int helping, int place)
+{
+    (void)start;
+    (void)helping;
+    (void)place;
+}
+
+static inline void winit_leave_place(winit_start *start, int place)
+{
+    (void)start;
+    (void)place;
+}
 
 #endif
 #endif

@@ -31,10 +31,7 @@ cdef enum:
 cdef const winit_table *table_named(str isa) except NULL
 cdef extern from "processors.h" nogil:
     ctypedef struct winit_start:
-        int processor
-    ctypedef struct winit_place:
         pass
-    void winit_take_place(winit_start *, bint helper, winit_place *)
-    void winit_leave_place(const winit_place *)
 
-cdef void take_place(winit_place *) noexcept nogil
+cdef winit_start *begin_range() noexcept nogil
+cdef void end_range(winit_start *) noexcept nogil

@@ -42,13 +42,20 @@ cdef extern from "float_mode.h" nogil:
     winit_float_mode winit_default_float_mode()
     void winit_restore_float_mode(winit_float_mode)
 
+cdef extern from "processors.h" nogil:
+    void winit_start_init(winit_start *)
+    int winit_start_join(winit_start *)
+    void winit_take_place(winit_start *, bint helping, int place)
+    void winit_leave_place(winit_start *, int place)
+
 cdef extern from *:
     """
-    static WINIT_THREAD_LOCAL winit_start *winit_starting; /* until this thread's first range of a call */
-    static WINIT_THREAD_LOCAL int winit_helping;
+    static WINIT_THREAD_LOCAL winit_start *winit_starting; /* until this thread's first range of a call ends */
+    static WINIT_THREAD_LOCAL int winit_helping, winit_place;
     """
     winit_start *winit_starting
     int winit_helping
+    int winit_place
 
 cdef enum:
     MAX_NDIM = 64
@@ -69,29 +76,39 @@ def instruction_sets():
 cdef class Start:
     """Keeps the threads of one call apart while they start (processors.h).
 
-    Each calls begin before its ranges, with whether it is a helper of the thread that was called, and end after them.
+    Each calls begin before its ranges, with whether it is a helper of the thread that made this, and end after them.
     """
 
     cdef winit_start spec
 
     def __cinit__(self):
-        self.spec.processor = -1
+        winit_start_init(&self.spec)
 
     def begin(self, bint helper):
-        global winit_starting, winit_helping
-        winit_starting = &self.spec
+        global winit_starting, winit_helping, winit_place
+        winit_place = winit_start_join(&self.spec) if helper else -1
         winit_helping = helper
+        winit_starting = &self.spec
 
     def end(self):
         global winit_starting
         winit_starting = NULL
+        winit_leave_place(&self.spec, winit_place)
 
 
-cdef void take_place(winit_place *place) noexcept nogil:
-    """Begin a range of work that a thread may be busy with for a while; winit_leave_place ends it."""
+cdef winit_start *begin_range() noexcept nogil:
+    """Begin a range of work that a thread may be busy with for a while; returns what end_range takes."""
     global winit_starting
-    winit_take_place(winit_starting, winit_helping, place)
-    winit_starting = NULL
+    cdef winit_start *start = winit_starting
+    if start != NULL:
+        winit_starting = NULL
+        winit_take_place(start, winit_helping, winit_place)
+    return start
+
+
+cdef void end_range(winit_start *start) noexcept nogil:
+    if start != NULL:
+        winit_leave_place(start, winit_place)
 
 
 cdef dict rows = {tables[i].name.decode(): i for i in range(TABLES) if tables[i] != NULL}
@@ -187,11 +204,11 @@ cdef class Fill:
         """Fill positions lo..hi of the destination."""
         if not 0 <= lo <= hi <= self.size:
             raise ValueError(f"range [{lo}, {hi}) outside [0, {self.size})")
-        cdef winit_place place
+        cdef winit_start *start
         with nogil:
-            take_place(&place)
+            start = begin_range()
             self.run_nogil(lo, hi)
-            winit_leave_place(&place)
+            end_range(start)
 
     cdef void run_nogil(self, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         cdef Py_ssize_t where[MAX_NDIM]
@@ -340,17 +357,17 @@ cdef class Sparse:
         """Fill positions lo..hi of the destination: zeros, and the connections among them."""
         cdef int failed
         cdef winit_float_mode saved
-        cdef winit_place place
+        cdef winit_start *start
         if not 0 <= lo <= hi <= self.size:
             raise ValueError(f"range [{lo}, {hi}) outside [0, {self.size})")
         with nogil:
-            take_place(&place)
+            start = begin_range()
             saved = winit_default_float_mode()
             if not self.spec.adding:
                 self.clear.run_nogil(lo, hi)
             failed = winit_sparse_write(&self.spec, self.first + lo, hi - lo)
             winit_restore_float_mode(saved)
-            winit_leave_place(&place)
+            end_range(start)
         if failed:
             raise MemoryError("no memory for the inputs of a unit")
 
