@@ -48,6 +48,12 @@ length= 32 megabytes (2^25 bytes), time= 8.4 seconds
   [Low8/32]Gap-16:A                 R=  -9.2  p =1-7.6e-9    VERY SUSPICIOUS
   ...and 128 test result(s) without anomalies
 
+rng=RNG_stdin32, seed=unknown
+length= 48 megabytes (2^25.585 bytes), time= 9.4 seconds
+  Test Name                         Raw       Processed     Evaluation
+  BCFN(2+0,13-2,T)                  R>+99999  p = 0           FAIL !!!!!!!!
+  [Low1/8]DC6-9x1Bytes-1            R<-99999  p = 0           FAIL !!!!!!!!
+
 """
 
 
@@ -55,8 +61,9 @@ def test_what_practrand_says_is_read():
     """Its words about a linear congruential generator."""
     read_lengths = runpy.run_path(str(TOOLS / "battery.py"))["read_lengths"]
     assert list(read_lengths(RNG_TEST.splitlines())) == [
-        (24, 120, []),
-        (25, 130, ["TMFn(2+0):wl: p~= 2e-94 FAIL !!!!!", "[Low8/32]Gap-16:A: p =1-7.6e-9 VERY SUSPICIOUS"]),
+        ("24", 120, []),
+        ("25", 130, ["TMFn(2+0):wl: p~= 2e-94 FAIL !!!!!", "[Low8/32]Gap-16:A: p =1-7.6e-9 VERY SUSPICIOUS"]),
+        ("25.585", 2, ["BCFN(2+0,13-2,T): p = 0 FAIL !!!!!!!!", "[Low1/8]DC6-9x1Bytes-1: p = 0 FAIL !!!!!!!!"]),
     ]
 
 

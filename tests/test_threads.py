@@ -283,7 +283,7 @@ def ranges_of(kind):
 
     isa = winit.engines()["cython"]["instruction_sets"][0]
     if kind == "fill":
-        bound = sample.Fill(isa, 2, 1, (1, 2), (0.0, 1.0), np.zeros(1_000_000), 0, (1,))
+        bound = sample.Fill(isa, 2, 1, (1, 2), (0.0, 1.0), np.zeros(5_000_000), 0, (1,))
         return lambda: bound.run(0, bound.size)
     if kind == "sparse":
         out = np.zeros((2000, 2000))
@@ -323,6 +323,7 @@ def test_threads_of_one_call_do_not_share_a_processor(kind, first):
             busy_without_the_lock(stop)
         else:
             go.wait()
+            time.sleep(0.01)
             ranges_of(kind)()
             after.append(os.sched_getaffinity(0))
         start.end()
@@ -338,36 +339,71 @@ def test_threads_of_one_call_do_not_share_a_processor(kind, first):
             busy_without_the_lock(stop)
         else:
             go.wait()
+            time.sleep(0.01)
             ranges_of(kind)()
         start[0].end()
 
     deadline = time.monotonic() + 5
-    spare = False
+    spare = 0  # moments in which there was a processor to spare
     while others not in seen and time.monotonic() < deadline:
         start, made, ready, go, stop = [], *(threading.Event() for _ in range(4))
-        called = threading.Thread(target=caller, args=(start, made, ready, go, stop))
+        called = threading.Thread(target=caller, args=(start, made, ready, go, stop), daemon=True)
         called.start()
-        made.wait()
-        helped = threading.Thread(target=helper, args=(start[0], ready, go, stop))
+        assert made.wait(60)
+        helped = threading.Thread(target=helper, args=(start[0], ready, go, stop), daemon=True)
         helped.start()
-        ready.wait()
+        assert ready.wait(60)
         second = called if first == "helper" else helped
         time.sleep(0.01)
-        running, processors = Path("/proc/loadavg").read_text().split()[3].split("/")[0], os.cpu_count()
-        spare = spare or int(running) <= processors
+        spare += int(Path("/proc/loadavg").read_text().split()[3].split("/")[0]) <= len(allowed)
         go.set()
-        while second.is_alive():
+        time.sleep(0.02)  # a third thread that runs would be one too many
+        over = False
+        while not over:
+            over = not second.is_alive()
             with contextlib.suppress(ProcessLookupError):  # it ended
                 seen.append(os.sched_getaffinity(helped.native_id))
             time.sleep(2e-3)
         stop.set()
         called.join()
         helped.join()
-    if others not in seen and not spare:
-        pytest.skip("the machine was busy all the time")
+    if others not in seen and spare < 30:
+        pytest.skip("the machine was too busy")
     assert others in seen
     assert all(each in (allowed, shared) for each in after[:-1]) and after[-1] == allowed
     assert os.sched_getaffinity(0) == allowed
+
+
+def test_nothing_is_placed_where_the_environment_says_so(monkeypatch):
+    from winit import _kernels
+
+    monkeypatch.setenv("WINIT_PLACE_THREADS", "0")
+    assert _kernels.thread_start() is None
+    draw = winit.draw(winit.normal(), 3_000_000, seed=0, threads=2)
+    monkeypatch.delenv("WINIT_PLACE_THREADS")
+    assert digest(draw) == digest(winit.draw(winit.normal(), 3_000_000, seed=0, threads=2))
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_start_that_never_ended_is_forgotten():
+    """A call within another, one thread in both roles, and one whose end did not come."""
+    from winit._kernels import sample
+
+    def work():
+        outer, inner = sample.Start(), sample.Start()
+        outer.begin(True)
+        inner.begin(False)
+        ranges_of("fill")()
+        inner.end()
+        inner.end()
+        outer.end()
+        outer.begin(False)
+        outer.begin(True)
+        del outer, inner
+        ranges_of("fill")()
+        return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+    assert len(set(map(str, at_once([work] * 3)))) == 1
 
 
 @needs_affinity

@@ -110,16 +110,19 @@ def run(asked):
 def read_lengths(lines):
     """What RNG_test prints, length by length: (log2 of the bytes, results, anomalies as it words them)."""
     log2, anomalies = None, []
-    for line in lines:
-        if found := re.search(r"^length= .*\(2\^(\d+) bytes\)", line):
-            log2, anomalies = int(found[1]), []
-        elif found := re.search(r"^  no anomalies in (\d+) test result", line):
-            yield log2, int(found[1]), []
-        elif found := re.search(r"^  \.\.\.and (\d+) test result.* without anomalies", line):
-            yield log2, int(found[1]) + len(anomalies), anomalies
-        elif log2 is not None and "R=" in line:
-            name, rest = line.split("R=", 1)
-            anomalies.append(f"{name.strip()}: {' '.join(rest.split()[1:])}")
+    for line in [*lines, ""]:
+        if found := re.search(r"^length= .*\(2\^([\d.]+) bytes\)", line):
+            log2, anomalies = found[1], []
+        elif log2 is None:
+            continue
+        elif found := re.search(r"^  no anomalies in (\d+) test result|^  \.\.\.and (\d+) test result", line):
+            yield log2, int(found[1] or found[2]) + len(anomalies), anomalies
+            log2 = None
+        elif found := re.search(r"^  (\S.*?)\s+R[=<>]\s*\S+\s+(\S.*)", line):
+            anomalies.append(f"{found[1]}: {' '.join(found[2].split())}")
+        elif not line.strip() and anomalies:  # all results were
+            yield log2, len(anomalies), anomalies
+            log2 = None
 
 
 def practrand(asked):
@@ -135,11 +138,14 @@ def practrand(asked):
             made.stdout.close()
             with tested:
                 version = re.search(r"version (\S+)", next(tested.stdout, "version ?"))[1]
-                for log2, results, anomalies in read_lengths(tested.stdout):
+                count = 0
+                for count, (log2, results, anomalies) in enumerate(read_lengths(tested.stdout), 1):  # noqa: B007
                     row = [version, asked.stream, asked.output, asked.seed, log2, results, "; ".join(anomalies)]
                     write_rows(PRACTRAND, LENGTHS, [row])
                     if anomalies:
                         print(asked.stream, asked.output, f"2^{log2} bytes:", *anomalies, flush=True)
+                if count == 0:
+                    raise SystemExit(f"{asked.program} said nothing of any length; is --size {asked.size} one?")
 
 
 def table():
@@ -164,15 +170,18 @@ def table():
         expected = 2 * SUSPECT * total
         print(f"\n{total} statistics; of so many {expected:.2g} are expected outside 10^-4", end="")
         print(f", and none with probability {math.exp(-expected):.0%}.")
-    longest = {}
-    for row in recorded(PRACTRAND):
-        longest.setdefault((row["output"], row["stream"], row["seed"]), []).append(row)
-    print("\n| PractRand of | stream | bytes | results at all lengths | anomalies |\n|---|---|---|---|---|")
-    for (output, stream, seed), rows in longest.items():
+    streams = {}
+    for row in recorded(PRACTRAND):  # of runs of the same stream, the last
+        streams.setdefault((row["version"], row["output"], row["stream"], row["seed"]), {})[row["log2_bytes"]] = row
+    print("\n| PractRand | of | stream | bytes | results at all lengths | anomalies |\n|---|---|---|---|---|---|")
+    for (version, output, stream, seed), lengths in streams.items():
         label = stream if seed == "0" else f"{stream}, seed {seed}"
-        most, results = max(int(row["log2_bytes"]) for row in rows), sum(int(row["results"]) for row in rows)
+        rows = lengths.values()
         anomalies = "; ".join(f"2^{row['log2_bytes']}: {row['anomalies']}" for row in rows if row["anomalies"])
-        print(f"| {output} | {label} | 2^{most} | {results} | {anomalies or 'none'} |")
+        print(
+            f"| {version} | {output} | {label} | 2^{max(lengths, key=float)} | "
+            f"{sum(int(row['results']) for row in rows)} | {anomalies or 'none'} |"
+        )
 
 
 def main():

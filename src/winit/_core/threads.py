@@ -85,9 +85,9 @@ def run_tasks(work: Callable[[Any], None], tasks: Iterable[Any], threads: int | 
             except RuntimeError:  # no more threads to be had: fewer will do
                 helpers.pop()
                 break
-    except BaseException as error:
+        worker()
+    except BaseException as error:  # an interrupt, between two lines of worker's too
         errors.append(error)
-    worker()
     while True:
         try:
             for helper, ended in helpers:

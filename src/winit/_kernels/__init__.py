@@ -59,6 +59,7 @@ type, in NumPy by the word alone, in the order of LAWS. numba_compiler.py has ho
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
@@ -200,8 +201,11 @@ def default_float_mode() -> AbstractContextManager[object]:
 
 
 def thread_start() -> Any:
-    """Return what keeps the threads of a call apart while they start (sample.Start); None without the extension."""
-    return None if sample is None else sample.Start()
+    """Return what keeps the threads of a call apart while they start (sample.Start); None where nothing does.
+
+    That is without the extension, and where the environment says WINIT_PLACE_THREADS=0.
+    """
+    return None if sample is None or os.environ.get("WINIT_PLACE_THREADS") == "0" else sample.Start()
 
 
 def dense_in_use() -> tuple[Any, str]:

@@ -597,8 +597,9 @@ WINIT_GEMM_INLINE void T(multiply_block)(ptrdiff_t m, ptrdiff_t first, ptrdiff_t
                                          const void *context)
 {
     real *const origin = c.data;
-    const ptrdiff_t calls = (last - first) * ((columns + NR - 1) / NR);
-    const int far = m * kc * (ptrdiff_t)sizeof(real) > WINIT_NEAR;
+    const int distant = m * kc * (ptrdiff_t)sizeof(real) > WINIT_NEAR;
+    const ptrdiff_t panels_each = (columns + NR - 1) / NR, all = (last - first) * panels_each;
+    const ptrdiff_t calls = distant && panels_each > 1 ? all - (last - first - 1) : all; /* that ask for `ahead` */
     ahead.steps = (ahead.steps + calls - 1) / calls;
     for (ptrdiff_t t = first; t < last; t++) {
         const ptrdiff_t start = T(tile_start)(m, t), height = T(tile_start)(m, t + 1) - start;
@@ -620,7 +621,7 @@ WINIT_GEMM_INLINE void T(multiply_block)(ptrdiff_t m, ptrdiff_t first, ptrdiff_t
                 following.each = (kc * (ptrdiff_t)sizeof(real) + 127) / 128;
                 following.steps = kc;
                 asked = &following;
-            } else if (far && j + NR >= columns && t + 1 < last) { /* the next tile */
+            } else if (distant && panels_each > 1 && j + NR >= columns && t + 1 < last) { /* the next tile */
                 following.from = (const char *)(a + height * kc);
                 following.steps = (height + 1) * kc * (ptrdiff_t)sizeof(real) / 128;
                 asked = &following;

@@ -50,9 +50,11 @@ static inline void winit_start_init(winit_start *start)
 /* A helper's place among the helpers, -1 where it has none. */
 static inline int winit_start_join(winit_start *start)
 {
-    const int place = start->known ? atomic_fetch_add(&start->helpers, 1) : -1;
-    if (place < 0 || place >= WINIT_ASKED) return -1;
-    atomic_store(&start->helper[place], (int)syscall(SYS_gettid));
+    const int thread = (int)syscall(SYS_gettid);
+    if (!start->known || thread == start->caller) return -1; /* green threads are one thread */
+    const int place = atomic_fetch_add(&start->helpers, 1);
+    if (place >= WINIT_ASKED) return -1;
+    atomic_store(&start->helper[place], thread);
     return place;
 }
 
@@ -68,8 +70,8 @@ static inline const char *winit_read_proc(const char *path, char *text, size_t r
     return text;
 }
 
-/* Whether a thread could run, but waits for the processor that this one runs on, while the machine has others to spare. */
-static inline int winit_waits_here(int thread)
+/* Whether a thread could run, but waits for the processor that this one runs on, while there are processors enough. */
+static inline int winit_waits_here(const winit_start *start, int thread)
 {
     char path[64], text[1024];
     int runnable;
@@ -84,7 +86,7 @@ static inline int winit_waits_here(int thread)
     }
     if (atoi(at + 1) != sched_getcpu()) return 0;
     at = winit_read_proc("/proc/loadavg", text, sizeof text); /* three averages, threads that could run / threads */
-    return at != NULL && sscanf(at, "%*s %*s %*s %d/", &runnable) == 1 && runnable <= sysconf(_SC_NPROCESSORS_ONLN);
+    return at != NULL && sscanf(at, "%*s %*s %*s %d/", &runnable) == 1 && runnable <= CPU_COUNT(&start->allowed);
 }
 
 /* Let a thread run anywhere but on this processor; 0 is this thread. Returns whether that is so now. */
@@ -102,20 +104,24 @@ static inline void winit_take_place(winit_start *start, int helping, int place)
 {
     if (!start->known) return;
     if (helping) {
-        if (place >= 0 && winit_waits_here(start->caller)) atomic_store(&start->sent[place], winit_send_away(start, 0));
+        if (place < 0 || !winit_waits_here(start, start->caller)) return;
+        if (winit_send_away(start, 0)) atomic_store(&start->sent[place], 1);
         return;
     }
     const int helpers = atomic_load(&start->helpers);
     for (int i = 0; i < helpers && i < WINIT_ASKED; i++) {
         const int helper = atomic_load(&start->helper[i]);
-        if (helper > 0 && winit_waits_here(helper)) atomic_store(&start->sent[i], winit_send_away(start, helper));
+        if (helper == 0 || !winit_waits_here(start, helper)) continue;
+        if (winit_send_away(start, helper)) atomic_store(&start->sent[i], 1);
     }
 }
 
-/* Called by a helper at the end of its first range, and of all: it may run anywhere again. */
+/* Called by a helper at the end of its first range, and of all: nobody asks about it, and it may run anywhere again. */
 static inline void winit_leave_place(winit_start *start, int place)
 {
-    if (place >= 0 && atomic_exchange(&start->sent[place], 0)) {
+    if (place < 0) return;
+    atomic_store(&start->helper[place], 0);
+    if (atomic_exchange(&start->sent[place], 0)) {
         (void)sched_setaffinity(0, sizeof start->allowed, &start->allowed);
     }
 }

@@ -51,11 +51,12 @@ cdef extern from "processors.h" nogil:
 cdef extern from *:
     """
     static WINIT_THREAD_LOCAL winit_start *winit_starting; /* until this thread's first range of a call ends */
-    static WINIT_THREAD_LOCAL int winit_helping, winit_place;
+    static WINIT_THREAD_LOCAL int winit_helping, winit_place, winit_calls; /* calls: one within the other */
     """
     winit_start *winit_starting
     int winit_helping
     int winit_place
+    int winit_calls
 
 cdef enum:
     MAX_NDIM = 64
@@ -77,6 +78,7 @@ cdef class Start:
     """Keeps the threads of one call apart while they start (processors.h).
 
     Each calls begin before its ranges, with whether it is a helper of the thread that made this, and end after them.
+    A call within a range of another leaves the thread's place to that one.
     """
 
     cdef winit_start spec
@@ -85,15 +87,26 @@ cdef class Start:
         winit_start_init(&self.spec)
 
     def begin(self, bint helper):
-        global winit_starting, winit_helping, winit_place
-        winit_place = winit_start_join(&self.spec) if helper else -1
-        winit_helping = helper
-        winit_starting = &self.spec
+        global winit_starting, winit_helping, winit_place, winit_calls
+        winit_calls += 1
+        if winit_calls == 1:
+            winit_place = winit_start_join(&self.spec) if helper else -1
+            winit_helping = helper
+            winit_starting = &self.spec
 
     def end(self):
-        global winit_starting
-        winit_starting = NULL
-        winit_leave_place(&self.spec, winit_place)
+        global winit_starting, winit_calls
+        if winit_calls > 0:
+            winit_calls -= 1
+        if winit_calls == 0:
+            winit_starting = NULL
+            winit_leave_place(&self.spec, winit_place)
+
+    def __dealloc__(self):
+        global winit_starting, winit_calls
+        if winit_starting == &self.spec:  # of a thread that never came to end
+            winit_starting = NULL
+            winit_calls = 0
 
 
 cdef winit_start *begin_range() noexcept nogil:
