@@ -18,6 +18,7 @@ many     the same index of a million tensors, then the next
 
 import argparse
 import csv
+import itertools
 import math
 import pathlib
 import re
@@ -110,7 +111,7 @@ def run(asked):
 def read_lengths(lines):
     """What RNG_test prints, length by length: (log2 of the bytes, results, anomalies as it words them)."""
     log2, anomalies = None, []
-    for line in [*lines, ""]:
+    for line in itertools.chain(lines, [""]):
         if found := re.search(r"^length= .*\(2\^([\d.]+) bytes\)", line):
             log2, anomalies = found[1], []
         elif log2 is None:

@@ -459,7 +459,8 @@ WINIT_GEMM_INLINE void T(micro)(const int height, const int packing, ptrdiff_t k
         }
         WINIT_MICRO_STEP
     }
-#if defined(WINIT_AVX2) && !defined(WINIT_AVX512) /* 8% of a product of 32 rows; nothing with AVX-512, whose step is 14 cycles */
+    /* 7% of a product of 32 rows on AVX2; a loss with AVX-512, whose step takes 14 cycles (docs/dense.md). */
+#if defined(WINIT_AVX2) && !defined(WINIT_AVX512)
     WINIT_UNROLL_4
 #endif
     for (; k < kc; k++) WINIT_MICRO_STEP
@@ -588,9 +589,9 @@ static T(tile_fn) *const T(tiles)[2][MR + 1] = {WINIT_TILES(tile_), WINIT_TILES(
 
 /* A block of B, kc by `columns`, times tiles [first, last) of a slab of m rows, into C, of which c is the first row and
  * column. A tile meets all panels before the next one does: it stays in the first-level cache, and C is written in runs
- * of a block's width. The first tile lays the panels down. `ahead` is spread over all of it; the last panel of a tile asks for the
- * next tile instead, where the slab is too large to be near. `after`, where it is not NULL, is called with each tile's
- * rows when they are done. */
+ * of a block's width. The first tile lays the panels down. `ahead` is spread over all of it; the last panel of a tile
+ * asks for the next tile instead, where the slab is too large to be near. `after`, where it is not NULL, is called with
+ * each tile's rows when they are done. */
 WINIT_GEMM_INLINE void T(multiply_block)(ptrdiff_t m, ptrdiff_t first, ptrdiff_t last, ptrdiff_t kc, const real *slab,
                                          T(view) b, ptrdiff_t columns, real *panels, winit_ahead ahead, T(tile_out) c,
                                          void (*after)(const void *context, ptrdiff_t row, ptrdiff_t rows),

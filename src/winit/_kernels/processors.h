@@ -36,15 +36,17 @@ enum { WINIT_ASKED = 16 }; /* helpers that the caller asks about; a question tak
 
 typedef struct {
     int caller, known; /* its thread; whether `allowed` is known */
+    int room;          /* as many threads of the machine may be able to run, for one to be sent away */
     cpu_set_t allowed; /* where the caller may run, and so its helpers */
     _Atomic int helpers, helper[WINIT_ASKED], sent[WINIT_ASKED]; /* threads, and which may not run everywhere */
 } winit_start;
 
-static inline void winit_start_init(winit_start *start)
+static inline void winit_start_init(winit_start *start, int room)
 {
     memset(start, 0, sizeof *start);
     start->caller = (int)syscall(SYS_gettid);
     start->known = sched_getaffinity(0, sizeof start->allowed, &start->allowed) == 0 && CPU_COUNT(&start->allowed) > 1;
+    start->room = room > 0 ? room : CPU_COUNT(&start->allowed);
 }
 
 /* A helper's place among the helpers, -1 where it has none. */
@@ -86,7 +88,7 @@ static inline int winit_waits_here(const winit_start *start, int thread)
     }
     if (atoi(at + 1) != sched_getcpu()) return 0;
     at = winit_read_proc("/proc/loadavg", text, sizeof text); /* three averages, threads that could run / threads */
-    return at != NULL && sscanf(at, "%*s %*s %*s %d/", &runnable) == 1 && runnable <= CPU_COUNT(&start->allowed);
+    return at != NULL && sscanf(at, "%*s %*s %*s %d/", &runnable) == 1 && runnable <= start->room;
 }
 
 /* Let a thread run anywhere but on this processor; 0 is this thread. Returns whether that is so now. */
@@ -132,7 +134,7 @@ typedef struct {
     int unused;
 } winit_start;
 
-static inline void winit_start_init(winit_start *start) { start->unused = 0; }
+static inline void winit_start_init(winit_start *start, int room) { start->unused = room; }
 
 static inline int winit_start_join(winit_start *start)
 {

@@ -43,7 +43,7 @@ cdef extern from "float_mode.h" nogil:
     void winit_restore_float_mode(winit_float_mode)
 
 cdef extern from "processors.h" nogil:
-    void winit_start_init(winit_start *)
+    void winit_start_init(winit_start *, int room)
     int winit_start_join(winit_start *)
     void winit_take_place(winit_start *, bint helping, int place)
     void winit_leave_place(winit_start *, int place)
@@ -78,13 +78,14 @@ cdef class Start:
     """Keeps the threads of one call apart while they start (processors.h).
 
     Each calls begin before its ranges, with whether it is a helper of the thread that made this, and end after them.
-    A call within a range of another leaves the thread's place to that one.
+    A call within a range of another leaves the thread's place to that one. room: how many threads of the machine may be
+    able to run, for one to be sent elsewhere; 0 stands for the processors that the caller may use.
     """
 
     cdef winit_start spec
 
-    def __cinit__(self):
-        winit_start_init(&self.spec)
+    def __cinit__(self, int room=0):
+        winit_start_init(&self.spec, room)
 
     def begin(self, bint helper):
         global winit_starting, winit_helping, winit_place, winit_calls
